@@ -1,0 +1,1 @@
+"""Recordings: decoding, resampling, voice activity and quality."""
