@@ -1,0 +1,35 @@
+"""The default model, fetched once into the user's cache and shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vecsv.models import ge2e, registry
+from vecsv.models.cards import find_card
+from vecsv.models.pull import UnreachableModelError, download
+
+
+@pytest.fixture(scope="session")
+def ge2e_folder() -> Path:
+    """Bundle of the default model; a visible skip where it is not cached and cannot be fetched."""
+    try:
+        return registry.pull("ge2e")
+    except UnreachableModelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def ge2e_model(ge2e_folder: Path) -> ge2e.Ge2e:
+    """The default model."""
+    return ge2e.load(ge2e_folder)
+
+
+@pytest.fixture(scope="session")
+def ge2e_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the default model comes in."""
+    try:
+        return download(find_card("ge2e"), tmp_path_factory.mktemp("wheel"))
+    except UnreachableModelError as error:
+        pytest.skip(str(error))

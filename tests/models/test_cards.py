@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vecsv.errors import ModelError
+from vecsv.models.cards import configs_dir, find_card, known_models
+
+CARD: dict[str, Any] = {
+    "kind": "model",
+    "name": "tiny",
+    "family": "ge2e",
+    "description": "a model for tests",
+    "licence": "CC0-1.0",
+    "source": {
+        "package": "tiny",
+        "version": "1.0",
+        "wheel_sha256": "0" * 64,
+        "wheel_mb": 1,
+        "member": "tiny/weights.pt",
+        "member_sha256": "1" * 64,
+    },
+}
+
+
+def write(folder: Path, values: Any, name: str = "tiny.yaml") -> Path:
+    (folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
+    return folder
+
+
+def test_the_default_model_is_known_and_pinned() -> None:
+    card = find_card("ge2e")
+    assert (card.family, card.licence) == ("ge2e", "Apache-2.0")
+    assert (card.source.package, card.source.version) == ("resemblyzer", "0.1.4")
+    assert card.source.wheel_sha256 == "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f"
+
+
+def test_every_model_file_is_read_and_stands_under_its_own_name() -> None:
+    assert [card.name for card in known_models()] == sorted(
+        path.stem for path in configs_dir().glob("*.yaml") if "kind: model" in path.read_text()
+    )
+
+
+def test_cards_are_sorted_and_other_kinds_of_configuration_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, CARD, "z.yaml")
+    write(tmp_path, {**CARD, "name": "other"}, "a.yaml")
+    write(tmp_path, {"kind": "recipe", "name": "training"}, "b.yaml")
+    write(tmp_path, ["a list"], "c.yaml")
+    assert [card.name for card in known_models(tmp_path)] == ["other", "tiny"]
+
+
+def test_a_reference_calibration_may_be_there_or_not(tmp_path: Path) -> None:
+    assert known_models(write(tmp_path, CARD))[0].reference_calibration is None
+    write(tmp_path, {**CARD, "reference_calibration": {"data": "a corpus"}})
+    assert known_models(tmp_path)[0].reference_calibration == {"data": "a corpus"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"name": "../tiny"}, "cannot be a model's name"),
+        ({"name": 3}, "name is 3, which is no text"),
+        ({"colour": "red"}, "unknown or missing: colour"),
+        ({"source": None}, "has no source"),
+        ({"source": {"package": "tiny"}}, "unknown or missing: member"),
+        ({"source": {**CARD["source"], "version": 1.0}}, "version is 1.0, which is no text (quote it)"),
+        ({"source": {**CARD["source"], "wheel_sha256": "abc"}}, "'abc' is no SHA-256"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused_naming_the_file(
+    changes: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {**CARD, **changes})
+    with pytest.raises(ModelError) as refusal:
+        known_models(tmp_path)
+    assert str(tmp_path / "tiny.yaml") in str(refusal.value)
+    assert complaint in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff", b"!!python/object/apply:os.system ['true']"])
+def test_a_file_that_is_no_plain_yaml_is_refused_naming_the_file(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_bytes(content)
+    with pytest.raises(ModelError, match=r"tiny\.yaml: cannot be read as YAML"):
+        known_models(tmp_path)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ModelError, match=r"no model 'ge3e' \(known models: .*ge2e"):
+        find_card("ge3e")

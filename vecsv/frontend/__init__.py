@@ -1,0 +1,1 @@
+"""Front ends: what a model's network sees of a waveform, described by a `FrontendSpec`."""

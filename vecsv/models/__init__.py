@@ -1,0 +1,1 @@
+"""Speaker models: bundles, where they come from, and one file per family."""
