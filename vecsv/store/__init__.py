@@ -1,0 +1,1 @@
+"""The embedding store on disk: what a store consists of, and how it changes without ever being half-changed."""
