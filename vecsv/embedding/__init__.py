@@ -1,0 +1,1 @@
+"""The batch pipeline: a manifest in, a store of embeddings out."""

@@ -1,0 +1,188 @@
+"""From recordings to unit vectors: the one path that the batch run, verification, search and enrolment all take.
+
+Recordings are decoded in blocks of at most 60 s. Blocks of many recordings share a batch of the network, and a long
+recording's blocks are folded into a running speech-weighted mean, so memory is bounded by the batch and never by a
+recording.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecsv.arrays import Vectors
+from vecsv.audio import decode
+from vecsv.audio.activity import WINDOW_SECONDS, detect
+from vecsv.audio.decode import Clip
+from vecsv.audio.quality import Quality, QualityMeter, require_usable
+from vecsv.embedding.parallel import map_in_order
+from vecsv.errors import AudioError, VecsvError
+from vecsv.models.protocol import Embedder, Prepared
+
+BLOCK_SECONDS = 60.0
+#: Audio that one call of the network takes at most, in seconds: enough to fill its matrices, little enough to stay
+#: small.
+BATCH_SECONDS = 120.0
+_CLIPS_PER_PIECE = 16
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedRecording:
+    """What one recording came to.
+
+    Attributes
+    ----------
+    vector : ndarray
+        float32 ``(dim,)`` of unit length.
+    quality : Quality
+    audio_sha256 : str
+        Of the file's bytes.
+    """
+
+    vector: Vectors
+    quality: Quality
+    audio_sha256: str
+
+
+class _Recording(Generic[Key]):
+    """A recording whose blocks are being decoded, batched and summed."""
+
+    def __init__(self, key: Key, dim: int) -> None:
+        self.key = key
+        self.total: NDArray[np.float64] = np.zeros(dim, np.float64)
+        self.blocks_waiting = 0
+        self.blocks_used = 0
+        self.decoded: tuple[Quality, str] | VecsvError | None = None
+
+    @property
+    def failed(self) -> bool:
+        return isinstance(self.decoded, VecsvError)
+
+    @property
+    def finished(self) -> bool:
+        return self.failed or (self.decoded is not None and self.blocks_waiting == 0)
+
+    def result(self) -> EmbeddedRecording | VecsvError:
+        match self.decoded:
+            case VecsvError() as error:
+                return error
+            case (quality, sha256):
+                vector = (self.total / np.linalg.norm(self.total)).astype(np.float32)
+                return EmbeddedRecording(vector=vector, quality=quality, audio_sha256=sha256)
+            case None:
+                raise RuntimeError("asked for the result of a recording that is not finished")
+
+
+class _Batch(Generic[Key]):
+    """Blocks of several recordings on their way through the network together."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._blocks: list[tuple[_Recording[Key], Prepared, float]] = []
+        self._seconds = 0.0
+
+    def add(self, recording: _Recording[Key], prepared: Prepared, weight: float) -> None:
+        self._blocks.append((recording, prepared, weight))
+        recording.blocks_waiting += 1
+        recording.blocks_used += 1
+        self._seconds += prepared.seconds
+        if self._seconds >= BATCH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        blocks = [block for block in self._blocks if not block[0].failed]
+        self._blocks, self._seconds = [], 0.0
+        if not blocks:
+            return
+        vectors = self._embedder.embed([prepared for _, prepared, _ in blocks])
+        for (recording, _, weight), vector in zip(blocks, vectors, strict=True):
+            recording.total += weight * vector.astype(np.float64)
+            recording.blocks_waiting -= 1
+
+
+def embed_recordings(
+    embedder: Embedder, clips: Iterable[tuple[Key, Clip]]
+) -> Iterator[tuple[Key, EmbeddedRecording | VecsvError]]:
+    """Embed recordings in bounded memory; one that fails gives its error and harms no other.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    clips : iterable of (key, Clip)
+        The key comes back with the result; it may be anything.
+
+    Yields
+    ------
+    (key, EmbeddedRecording or VecsvError)
+        In the order of `clips`.
+    """
+    batch: _Batch[Key] = _Batch(embedder)
+    waiting: deque[_Recording[Key]] = deque()
+    for key, clip in clips:
+        recording = _Recording(key, embedder.dim)
+        waiting.append(recording)
+        try:
+            _feed(embedder, clip, recording, batch)
+        except VecsvError as error:
+            recording.decoded = error
+        while waiting and waiting[0].finished:
+            done = waiting.popleft()
+            yield done.key, done.result()
+    batch.flush()
+    for done in waiting:
+        yield done.key, done.result()
+
+
+def embed_clips(embedder: Embedder, clips: Sequence[Clip], *, workers: int) -> list[EmbeddedRecording | VecsvError]:
+    """Embed many recordings on several threads; results in the order of `clips`."""
+    pieces = [clips[start : start + _CLIPS_PER_PIECE] for start in range(0, len(clips), _CLIPS_PER_PIECE)]
+
+    def work(piece: Sequence[Clip]) -> list[EmbeddedRecording | VecsvError]:
+        return [result for _, result in embed_recordings(embedder, enumerate(piece))]
+
+    return [result for results in map_in_order(work, pieces, workers) for result in results]
+
+
+def embed_all(embedder: Embedder, clips: Sequence[Clip]) -> list[EmbeddedRecording]:
+    """Embed a few recordings in one batch.
+
+    Raises
+    ------
+    AudioError
+        When one of them gives no embedding; says which and why.
+    """
+    embedded: list[EmbeddedRecording] = []
+    for _, result in embed_recordings(embedder, enumerate(clips)):
+        if isinstance(result, VecsvError):
+            raise result
+        embedded.append(result)
+    return embedded
+
+
+def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Batch[Key]) -> None:
+    """Decode a recording block by block into the batch, and note its quality."""
+    meter = QualityMeter()
+    refusal: AudioError | None = None
+    for block in decode.blocks(clip, sample_rate=embedder.sample_rate, block_s=BLOCK_SECONDS):
+        activity = detect(block)
+        meter.add(block, activity)
+        try:
+            prepared = embedder.prepare(block, activity)
+        except AudioError as error:
+            # Minutes without a word are no fault in a long recording; they count for nothing.
+            refusal = error
+            continue
+        batch.add(recording, prepared, max(activity.speech_s, WINDOW_SECONDS))
+    quality = meter.result()
+    require_usable(quality, str(clip.path))
+    if recording.blocks_used == 0:
+        refusal = refusal or AudioError("no-samples", "no samples")
+        raise AudioError(refusal.code, refusal.what, where=str(clip.path), hint=refusal.hint)
+    recording.decoded = (quality, decode.sha256(clip.path))

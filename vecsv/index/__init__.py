@@ -1,0 +1,1 @@
+"""Vector indexes: what a search runs on."""
