@@ -1,0 +1,38 @@
+"""vecsv: a speaker database. Embeddings of recordings, a searchable index, thresholds calibrated on your own data.
+
+>>> import vecsv
+>>> vecsv.Store("nowhere").exists
+False
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vecsv.api import Store, embed
+    from vecsv.audio.decode import Clip
+    from vecsv.calibration.run import CalibrateSettings
+    from vecsv.embedding.run import EmbedSettings
+    from vecsv.errors import VecsvError
+
+__version__ = "0.1.0"
+
+__all__ = ["CalibrateSettings", "Clip", "EmbedSettings", "Store", "VecsvError", "__version__", "embed"]
+
+# Looked up on first use: `import vecsv` and `vecsv --help` stay quick.
+_HOMES = {
+    "CalibrateSettings": "vecsv.calibration.run",
+    "Clip": "vecsv.audio.decode",
+    "EmbedSettings": "vecsv.embedding.run",
+    "Store": "vecsv.api",
+    "VecsvError": "vecsv.errors",
+    "embed": "vecsv.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vecsv' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,73 @@
+"""The `vecsv` command: gathers the commands and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+
+from vecsv.errors import VecsvError
+
+#: Exit code after Ctrl-C, as shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="vecsv",
+    help="A speaker database: who is this, and is it the same person? With thresholds calibrated on your own data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+# In the order of the way through a project; each module has one function `register(app)`.
+_COMMANDS = (
+    "manifest",
+    "embed",
+    "index",
+    "calibrate",
+    "verify",
+    "search",
+    "enroll",
+    "speakers",
+    "erase",
+    "failures",
+    "models",
+)
+
+for _command in _COMMANDS:
+    import_module(f"vecsv.cli.{_command}").register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from vecsv import __version__
+
+        sys.stdout.write(f"vecsv {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(standalone_mode=True)
+    except VecsvError as error:
+        sys.stderr.write(f"vecsv: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("vecsv: interrupted; what was finished is kept\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has gone: not an error. Python would complain once more when it closes
+        # stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,114 @@
+"""1:1: is this the same person?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vecsv.arrays import Vectors
+from vecsv.audio.quality import Quality
+from vecsv.query.thresholds import Threshold
+
+#: Below this much speech, in seconds, a score says little, whatever the model.
+LITTLE_SPEECH_S = 1.5
+#: Above this share of samples at full scale a recording is distorted.
+MUCH_CLIPPING = 0.01
+#: Below this, in dB, noise is as loud as it gets before speech is lost in it.
+LOW_SNR_DB = 5.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a recording, or a speaker the store knows.
+
+    Attributes
+    ----------
+    name : str
+        The recording as it was given, or the speaker.
+    vectors : ndarray
+        float32 ``(n, dim)``: one row for a recording, all the speaker's rows for a speaker.
+    quality : Quality or None
+        Of a recording.
+    """
+
+    name: str
+    vectors: Vectors
+    quality: Quality | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The answer to "is this the same person?".
+
+    Attributes
+    ----------
+    score : float
+        Cosine, in [-1, 1]; higher is more alike. Against a speaker it is the mean over that speaker's recordings.
+    same : bool or None
+        The decision; None where no threshold is calibrated.
+    threshold : Threshold or None
+    first, second : Side
+    model, fingerprint : str
+    warnings : tuple of str
+    """
+
+    score: float
+    same: bool | None
+    threshold: Threshold | None
+    first: Side
+    second: Side
+    model: str
+    fingerprint: str
+    warnings: tuple[str, ...]
+
+
+def compare(first: Side, second: Side, threshold: Threshold | None, *, model: str, fingerprint: str) -> Verification:
+    """Score two sides and decide.
+
+    A speaker's score is the mean of the scores against each of that speaker's recordings: it lies on the scale that
+    pairs of recordings were calibrated on, which the cosine to a normalised mean embedding does not.
+
+    Examples
+    --------
+    >>> side = Side("a.wav", np.array([[0.6, 0.8]], dtype=np.float32))
+    >>> compare(side, side, None, model="ge2e", fingerprint="0").score
+    1.0
+    """
+    score = score_sides(first.vectors, second.vectors)
+    warnings = [*quality_warnings(first), *quality_warnings(second)]
+    if threshold is None:
+        warnings.append("no calibrated threshold: run vecsv calibrate")
+    else:
+        warnings += threshold.warnings
+    return Verification(
+        score=score,
+        same=None if threshold is None else threshold.accepts(score),
+        threshold=threshold,
+        first=first,
+        second=second,
+        model=model,
+        fingerprint=fingerprint,
+        warnings=tuple(warnings),
+    )
+
+
+def score_sides(first: Vectors, second: Vectors) -> float:
+    """Mean cosine over all pairs of rows, as float32, kept within [-1, 1]."""
+    score = np.float32(first.mean(axis=0, dtype=np.float64) @ second.mean(axis=0, dtype=np.float64))
+    return float(np.clip(score, np.float32(-1), np.float32(1)))
+
+
+def quality_warnings(side: Side) -> list[str]:
+    """What about a recording makes its score less sure."""
+    quality = side.quality
+    if quality is None:
+        return []
+    warnings = []
+    if quality.speech_s < LITTLE_SPEECH_S:
+        warnings.append(f"{side.name}: only {quality.speech_s:.1f} s of speech, scores are less sure")
+    if quality.clipped > MUCH_CLIPPING:
+        warnings.append(f"{side.name}: {quality.clipped:.1%} of the samples are clipped")
+    if quality.snr_db is not None and quality.snr_db < LOW_SNR_DB:
+        warnings.append(f"{side.name}: much noise (signal-to-noise ratio about {quality.snr_db:.0f} dB)")
+    return warnings
