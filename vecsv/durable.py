@@ -29,6 +29,15 @@ def sync_folder(path: Path) -> None:
     sync_file(path)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that their names survive a power cut."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def temporary_beside(path: Path) -> Path:
     """A name in the same folder that no reader looks at and every sweep removes."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
@@ -44,7 +53,7 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
     write : callable
         Called with the temporary path; must leave a closed file there.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
         write(temporary)
@@ -66,7 +75,7 @@ def create_exclusively(path: Path, content: bytes) -> bool:
     bool
         False when the name was taken; nothing was changed then.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
         temporary.write_bytes(content)
@@ -85,10 +94,3 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    sync_folder(folder.parent)

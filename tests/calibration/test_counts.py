@@ -167,7 +167,7 @@ def test_reported_threshold_of_neighbours_is_the_upper_one() -> None:
     # Halfway between neighbours float32 rounds to the even one: once to the lower, once to the upper.
     for lower in (np.float32(0.5), np.float32(np.nextafter(np.float32(0.5), np.float32(1)))):
         upper = np.nextafter(lower, np.float32(1))
-        counts = counted([upper], [lower], np.float32)
+        counts = counted([float(upper)], [float(lower)], np.float32)
         assert reported_threshold(counts, 1) == upper
 
 

@@ -92,6 +92,25 @@ def test_a_silent_block_of_a_long_recording_counts_for_nothing(tmp_path: Path, m
     assert with_gap.quality.duration_s == 8.0
 
 
+class Choosy(SpectralEmbedder):
+    """Makes nothing of recordings longer than a second and a half, and so of every batch that holds one."""
+
+    def embed(self, prepared: Sequence[Prepared]) -> Vectors:
+        if any(one.seconds > 1.5 for one in prepared):
+            raise AudioError("no-embedding", "the network makes nothing of it")
+        return super().embed(prepared)
+
+
+def test_a_recording_the_network_refuses_costs_no_other_its_embedding(tmp_path: Path) -> None:
+    clips = [
+        write(tmp_path / "1.wav", speak("ann", 0)),
+        write(tmp_path / "2.wav", long_wave(2)),
+        write(tmp_path / "3.wav", speak("ann", 1)),
+    ]
+    found = [result for _, result in embed_recordings(Choosy(), enumerate(clips))]
+    assert [type(result) for result in found] == [EmbeddedRecording, AudioError, EmbeddedRecording]
+
+
 @pytest.mark.parametrize(("samples", "code"), [(0, "no-samples"), (800, "too-short"), (RATE, "silent")])
 def test_unusable_recordings_say_why_and_where(tmp_path: Path, samples: int, code: str) -> None:
     clip = write(tmp_path / "x.wav", np.zeros(samples, np.float32))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,20 @@ def test_a_reference_calibration_may_be_there_or_not(tmp_path: Path) -> None:
     assert known_models(tmp_path)[0].reference_calibration == {"data": "a corpus"}
 
 
+def test_a_reference_calibration_is_what_a_bundle_gives_back(tmp_path: Path) -> None:
+    write(tmp_path, {**CARD, "reference_calibration": {1: (0.25, None)}})
+    assert known_models(tmp_path)[0].reference_calibration == {"1": [0.25, None]}
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
         ({"name": "../tiny"}, "cannot be a model's name"),
         ({"name": 3}, "name is 3, which is no text"),
         ({"colour": "red"}, "unknown or missing: colour"),
+        ({"reference_calibration": [0.7]}, "reference_calibration is no mapping"),
+        ({"reference_calibration": {"made": date(2026, 1, 1)}}, "reference_calibration is no JSON"),
+        ({"reference_calibration": {"threshold": float("inf")}}, "reference_calibration is no JSON"),
         ({"source": None}, "has no source"),
         ({"source": {"package": "tiny"}}, "unknown or missing: member"),
         ({"source": {**CARD["source"], "version": 1.0}}, "version is 1.0, which is no text (quote it)"),

@@ -60,8 +60,8 @@ def raise_volume(waveform: Waveform, target_dbfs: float = TARGET_DBFS) -> Wavefo
     >>> raise_volume(np.full(480, 0.5, dtype=np.float32))[0]
     np.float32(0.5)
     """
-    wide = waveform.astype(np.float64)
-    power = float(wide @ wide) / max(wide.size, 1)
+    # Not a dot product: BLAS would start threads for it, which on a busy machine wait for each other.
+    power = float(np.square(waveform, dtype=np.float64).sum()) / max(waveform.size, 1)
     if power <= 0.0:
         return waveform
     gain = float(10.0 ** (target_dbfs / 20.0) / np.sqrt(power))

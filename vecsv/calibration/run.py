@@ -28,7 +28,7 @@ from vecsv.calibration.record import (
     read_thresholds,
     write_thresholds,
 )
-from vecsv.durable import sync_file, sync_folder
+from vecsv.durable import make_folder, sync_file, sync_folder
 from vecsv.errors import CalibrationError, UsageError
 from vecsv.store.generation import Generation, commit, require_latest
 from vecsv.store.reader import Snapshot, read_consistently
@@ -317,14 +317,13 @@ def _write(folder: Path, number: int, calibration: Calibration, trials: pa.Table
     import pyarrow.parquet as pq
 
     target = folder / CALIBRATION / calibration.name / f"{number:08d}"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     write_thresholds(target / THRESHOLDS_FILE, calibration)
     sync_file(target / THRESHOLDS_FILE)
     if trials is not None:
         pq.write_table(trials, target / TRIALS_FILE, compression="zstd")
         sync_file(target / TRIALS_FILE)
     sync_folder(target)
-    sync_folder(target.parent)
     return target.relative_to(folder).as_posix()
 
 

@@ -71,3 +71,8 @@ def main() -> None:
         # stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # What no function foresaw about a disk or a file, such as a store that may not be read.
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"vecsv: {place}{error.strerror or error}\n")
+        sys.exit(VecsvError.exit_code)

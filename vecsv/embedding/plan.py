@@ -109,7 +109,7 @@ class Plan:
     manifest: str
     survey: Survey
     known: Known
-    rows_per_unit: int = 16
+    rows_per_unit: int = 8
 
     def units(self, rows: Iterable[ManifestRow | BadRow]) -> Iterator[WorkUnit]:
         """Cut the rows that are still to do into work units, in manifest order; streams."""

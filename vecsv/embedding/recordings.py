@@ -23,12 +23,14 @@ from vecsv.audio.quality import Quality, QualityMeter, require_usable
 from vecsv.embedding.parallel import map_in_order
 from vecsv.errors import AudioError, VecsvError
 from vecsv.models.protocol import Embedder, Prepared
+from vecsv.models.windows import POOLING
 
-BLOCK_SECONDS = 60.0
+#: Longer recordings are embedded in blocks of this length; the models' fingerprints name it.
+BLOCK_SECONDS = POOLING.block_s
 #: Audio that one call of the network takes at most, in seconds: enough to fill its matrices, little enough to stay
 #: small.
 BATCH_SECONDS = 120.0
-_CLIPS_PER_PIECE = 16
+_CLIPS_PER_PIECE = 8
 
 Key = TypeVar("Key")
 
@@ -101,7 +103,17 @@ class _Batch(Generic[Key]):
         self._blocks, self._seconds = [], 0.0
         if not blocks:
             return
-        vectors = self._embedder.embed([prepared for _, prepared, _ in blocks])
+        try:
+            vectors = self._embedder.embed([prepared for _, prepared, _ in blocks])
+        except AudioError as error:
+            if len(blocks) == 1:
+                blocks[0][0].decoded = error
+                return
+            # One recording the network makes nothing of must not cost the others theirs.
+            for block in blocks:
+                self._blocks = [block]
+                self.flush()
+            return
         for (recording, _, weight), vector in zip(blocks, vectors, strict=True):
             recording.total += weight * vector.astype(np.float64)
             recording.blocks_waiting -= 1
@@ -185,4 +197,5 @@ def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Ba
     if recording.blocks_used == 0:
         refusal = refusal or AudioError("no-samples", "no samples")
         raise AudioError(refusal.code, refusal.what, where=str(clip.path), hint=refusal.hint)
-    recording.decoded = (quality, decode.sha256(clip.path))
+    if not recording.failed:
+        recording.decoded = (quality, decode.sha256(clip.path))

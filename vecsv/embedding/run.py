@@ -50,7 +50,7 @@ class EmbedSettings:
     workers: int = 0
     channel: int | None = None
     retry_failed: bool = False
-    rows_per_shard: int = 4096
+    rows_per_shard: int = 2048
     seconds_per_commit: float = 60.0
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vecsv.durable import sync_file, sync_folder
+from vecsv.durable import make_folder, sync_file, sync_folder
 from vecsv.errors import StoreError
 from vecsv.index.flat import FACTORY, FlatIndex, import_faiss
 from vecsv.index.protocol import VectorIndex
@@ -102,7 +102,7 @@ def with_new_index(
     """Write an index over the shards of `generation`, which is not committed yet, and return it with that in force."""
     snapshot = Snapshot(folder, generation)
     target = folder / INDEX / f"{generation.number:08d}"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     index = FlatIndex.empty(generation.dim)
     for table in snapshot.iterate(["row_id", "embedding"]):
         index.add(table.column("row_id").to_numpy(), vectors_of(table.column("embedding")))
@@ -126,7 +126,6 @@ def with_new_index(
     for name in (_INDEX_FILE, _ROWS_FILE, _INFO_FILE):
         sync_file(target / name)
     sync_folder(target)
-    sync_folder(target.parent)
     in_force = IndexInForce(
         folder=target.relative_to(folder).as_posix(), rows=index.ntotal, next_row_id=generation.next_row_id
     )

@@ -72,14 +72,28 @@ class FlatIndex:
         try:
             index = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
         except RuntimeError as error:
+            if not path.is_file():
+                # A writer took it away between the look and the reading.
+                raise FileNotFoundError(2, "no such file", str(path)) from error
             raise StoreError(
                 "damaged: FAISS cannot read it", where=str(path), hint="build it again: vecsv index build"
             ) from error
         return cls(index)
 
     def save(self, path: Path) -> None:
-        """Write the index to a file."""
-        self._faiss.write_index(self._index, str(path))
+        """Write the index to a file.
+
+        Raises
+        ------
+        StoreError
+            When the disk does not take it.
+        """
+        try:
+            self._faiss.write_index(self._index, str(path))
+        except RuntimeError as error:
+            raise StoreError(
+                "the index cannot be written", where=str(path), hint="is there space on the disk?"
+            ) from error
 
     @property
     def ntotal(self) -> int:

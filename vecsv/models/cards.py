@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,12 +131,27 @@ def _read_card(path: Path) -> ModelCard | None:
         raise ModelError("has no source", where=str(path))
     wheel = WheelSource(**_fitting(WheelSource, source, path))
     card = ModelCard(**_fitting(ModelCard, {**values, "source": wheel}, path))
+    if card.reference_calibration is not None:
+        card = replace(card, reference_calibration=_as_json(card.reference_calibration, path))
     if not is_name(card.name):
         raise ModelError(f"{card.name!r} cannot be a model's name", where=str(path))
     for digest in (wheel.wheel_sha256, wheel.member_sha256):
         if not _SHA256.fullmatch(digest):
             raise ModelError(f"{digest!r} is no SHA-256", where=str(path))
     return card
+
+
+def _as_json(values: Any, path: Path) -> dict[str, Any]:
+    """Return a mapping as a bundle will give it back; YAML can say more than JSON, such as dates and infinity."""
+    import json
+
+    try:
+        found = json.loads(json.dumps(values, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"reference_calibration is no JSON: {error}", where=str(path)) from error
+    if not isinstance(found, dict):
+        raise ModelError("reference_calibration is no mapping", where=str(path))
+    return found
 
 
 def _fitting(target: type[WheelSource] | type[ModelCard], values: Mapping[str, Any], path: Path) -> dict[str, Any]:

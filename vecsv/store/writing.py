@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 
-from vecsv.durable import TEMPORARY_SUFFIX
+from vecsv.durable import TEMPORARY_SUFFIX, make_folder
 from vecsv.errors import StoreBusyError, StoreError
 from vecsv.store.generation import MANIFESTS, Generation, committed_numbers, latest, manifest_path
 
@@ -41,7 +41,7 @@ def writer(folder: Path, *, create: bool = False) -> Iterator[None]:
     """
     if create:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise StoreError(f"the store's folder cannot be made: {error.strerror}", where=str(folder)) from error
     elif latest(folder) is None:
