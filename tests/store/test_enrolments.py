@@ -1,4 +1,7 @@
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +90,24 @@ def test_the_database_can_be_read_with_plain_sqlite(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / enrolments.FILE) as connection:
         (blob,) = connection.execute("SELECT embedding FROM enrolments").fetchone()
     assert np.array_equal(np.frombuffer(blob, "<f4"), enrolment(0).embedding)
+
+
+def test_a_store_that_cannot_be_written_can_still_be_read() -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from vecsv.store import enrolments\n"
+        "os.getuid() or (os.setgid(65534), os.setuid(65534))\n"
+        f"print(enrolments.read(Path(sys.argv[1]), {DIM}).speakers)\n"
+    )
+    # Not in pytest's folder, which nobody but its owner may enter: root reads the store as nobody.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        enrolments.add(folder, FINGERPRINT, [enrolment(0)])
+        folder.chmod(0o555)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", script, name], capture_output=True, text=True, check=False, cwd="/"
+            )
+        finally:
+            folder.chmod(0o755)
+    assert done.stdout == "('ann',)\n", done.stderr

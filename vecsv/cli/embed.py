@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def embed(
-    manifest: Annotated[Path, typer.Option("--manifest", help="TSV of path and speaker.", show_default=False)],
+    manifest: Annotated[
+        Path, typer.Option("--manifest", help="TSV of path and speaker.", show_default=False, readable=False)
+    ],
     store: StoreOption = None,
     model: ModelOption = None,
     channel: ChannelOption = None,

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def enroll(
-    recordings: Annotated[list[Path], typer.Argument(help="One or more recordings.", show_default=False)],
+    recordings: Annotated[
+        list[Path], typer.Argument(help="One or more recordings.", show_default=False, readable=False)
+    ],
     speaker: Annotated[str, typer.Option("--speaker", help="The person's id.", show_default=False)],
     store: StoreOption = None,
     model: ModelOption = None,

@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def make(
-    folder: Annotated[Path, typer.Argument(help="A folder with one folder per speaker.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="A folder with one folder per speaker.", show_default=False, readable=False)
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write. Default: stdout.", show_default=False)
     ] = None,

@@ -55,7 +55,9 @@ def pull(
     name: Annotated[str, typer.Argument(help="A model's name.", show_default=False)] = "ge2e",
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Take it from this wheel on disk instead of fetching it.", show_default=False),
+        typer.Option(
+            "--from", help="Take it from this wheel on disk instead of fetching it.", show_default=False, readable=False
+        ),
     ] = None,
 ) -> None:
     """Fetch a model into the cache and check it.

@@ -9,7 +9,13 @@ import typer
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="The store's folder. Default: $VECSV_STORE, else ./index.", show_default=False),
+    typer.Option(
+        "--store",
+        help="The store's folder. Default: $VECSV_STORE, else ./index.",
+        show_default=False,
+        # Here and elsewhere: our own errors say more than the parser's.
+        readable=False,
+    ),
 ]
 ModelOption = Annotated[
     str | None,

@@ -20,10 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    query: Annotated[Path | None, typer.Argument(help="A recording.", show_default=False)] = None,
+    query: Annotated[Path | None, typer.Argument(help="A recording.", show_default=False, readable=False)] = None,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", help="A TSV of recordings (as a manifest; the speaker may be left out)."),
+        typer.Option(
+            "--queries", help="A TSV of recordings (as a manifest; the speaker may be left out).", readable=False
+        ),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Hits for each recording.")] = 5,
     level: Annotated[str, typer.Option("--level", help="speaker or utterance.", metavar="LEVEL")] = "speaker",

@@ -21,8 +21,10 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    first: Annotated[Path, typer.Argument(help="A recording.", show_default=False)],
-    second: Annotated[Path | None, typer.Argument(help="The other recording.", show_default=False)] = None,
+    first: Annotated[Path, typer.Argument(help="A recording.", show_default=False, readable=False)],
+    second: Annotated[
+        Path | None, typer.Argument(help="The other recording.", show_default=False, readable=False)
+    ] = None,
     speaker: Annotated[
         str | None, typer.Option("--speaker", help="Compare with this speaker of the store.", show_default=False)
     ] = None,

@@ -16,7 +16,7 @@ from pathlib import Path
 from vecsv.audio.decode import Clip, sha256
 from vecsv.embedding.known import audio_digest, read_known
 from vecsv.embedding.parallel import map_in_order, usable_cores
-from vecsv.embedding.plan import Plan, ToEmbed, WorkUnit, survey
+from vecsv.embedding.plan import Plan, ToEmbed, WorkUnit, failure_key, survey
 from vecsv.embedding.recordings import EmbeddedRecording, embed_recordings
 from vecsv.errors import AudioError, UsageError, VecsvError
 from vecsv.manifest import BadRow, ManifestRow, read_manifest
@@ -138,7 +138,7 @@ def embed_manifest(
     with writer(folder, create=True):
         generation = open_or_create(folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim)
         if settings.retry_failed:
-            generation = _forget_failures(folder, generation, manifest)
+            generation = _forget_failures(folder, generation, manifest, settings.channel)
         plan = Plan(str(manifest.resolve()), found, read_known(Snapshot(folder, generation)))
         run = _Run(folder, generation, settings, EmbedSummary(rows=found.rows), started, progress)
         units = plan.units(_with_channel(read_manifest(manifest), settings.channel))
@@ -225,9 +225,12 @@ class _Run:
         return replace(self.summary, wall_s=time.monotonic() - self.started)
 
 
-def _forget_failures(folder: Path, generation: Generation, manifest: Path) -> Generation:
-    """Take a manifest's rows out of the failure ledger, so that they are to do again."""
-    failures = without_failures_of(folder, generation, str(manifest.resolve()))
+def _forget_failures(folder: Path, generation: Generation, manifest: Path, channel: int | None) -> Generation:
+    """Take a manifest's rows out of the failure ledger, whichever manifest they failed in: they are to do again."""
+    failed = frozenset(Snapshot(folder, generation).failures().column("key").to_pylist())
+    rows = _with_channel(read_manifest(manifest), channel)
+    keys = failed.intersection(failure_key(row) for row in rows if isinstance(row, ManifestRow))
+    failures = without_failures_of(folder, generation, str(manifest.resolve()), keys)
     if failures == generation.failures:
         return generation
     generation = generation.successor(failures=failures)

@@ -92,7 +92,7 @@ def add(folder: Path, fingerprint: str, enrolments: Sequence[Enrolment]) -> int:
         When earlier enrolments are of another model.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with _connect(folder) as connection, _transaction(connection):
+    with _connect(folder, write=True) as connection, _transaction(connection):
         connection.execute(_TABLE)
         _require_fingerprint(connection, fingerprint, folder)
         before = connection.total_changes
@@ -166,7 +166,7 @@ def remove(folder: Path, speaker: str) -> int:
     """
     if not (folder / FILE).is_file():
         return 0
-    with _connect(folder) as connection:
+    with _connect(folder, write=True) as connection:
         if not _has_table(connection):
             return 0
         connection.execute("PRAGMA secure_delete = ON")
@@ -184,14 +184,11 @@ def remove(folder: Path, speaker: str) -> int:
 
 
 @contextmanager
-def _connect(folder: Path) -> Iterator[sqlite3.Connection]:
+def _connect(folder: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     path = folder / FILE
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        connection = _open_to_write(path) if write else _open_to_read(path)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # Every acknowledged enrolment survives a power cut.
-            connection.execute("PRAGMA synchronous = FULL")
             yield connection
         finally:
             connection.close()
@@ -203,6 +200,29 @@ def _connect(folder: Path) -> Iterator[sqlite3.Connection]:
         raise StoreError(f"the enrolments cannot be used: {error}", where=str(path)) from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"damaged: {error}", where=str(path), hint="restore the file from a backup") from error
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # Every acknowledged enrolment survives a power cut.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open the database without changing it, also where the disk or the folder cannot be written."""
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "readonly" not in str(error) and "unable to open" not in str(error):
+            raise
+        # Beside a log it cannot write SQLite wants to be told that nobody else writes either; nobody can.
+        return sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+    return connection
 
 
 @contextmanager

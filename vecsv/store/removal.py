@@ -7,6 +7,7 @@ number. Nothing is removed here: the old files go when the generation that names
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _NUMBER = re.compile(r"part-(\d+)-")
+_CITED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,21 @@ def without_speaker(folder: Path, generation: Generation, speaker: str) -> Remov
     )
 
 
-def without_failures_of(folder: Path, generation: Generation, manifest: str) -> tuple[Part, ...]:
-    """Write the failure ledgers again without the rows of one manifest (given by its absolute path)."""
+def without_failures_of(
+    folder: Path, generation: Generation, manifest: str, keys: Collection[bytes] = ()
+) -> tuple[Part, ...]:
+    """Write the failure ledgers again without the rows of one manifest (given by its absolute path).
+
+    Rows with one of `keys` go too: those that another manifest lists as well, and that failed when it was embedded.
+    """
     import pyarrow.compute as pc
 
     parts: list[Part] = []
     for part in generation.failures:
         table = read_part(folder, part)
-        kept = table.filter(pc.not_equal(table.column("manifest"), manifest))
+        theirs = pc.equal(table.column("manifest"), manifest).to_numpy()
+        theirs |= np.array([key in keys for key in table.column("key").to_pylist()], np.bool_)
+        kept = table.filter(~theirs)
         if kept.num_rows == table.num_rows:
             parts.append(part)
         elif kept.num_rows:
@@ -113,8 +122,11 @@ def _mentions(ledger: pa.Table, words: set[str]) -> np.ndarray[tuple[int], np.dt
     mask = np.zeros(ledger.num_rows, np.bool_)
     for column in ("speaker", "utt_id", "path"):
         mask |= np.array([value in words for value in ledger.column(column).to_pylist()], np.bool_)
+    # A name may be a word that any reason has in it; a path is not. Fields of a manifest are cited in quotes.
+    paths = [word for word in words if "/" in word]
     for row, reason in enumerate(ledger.column("reason").to_pylist()):
-        mask[row] = mask[row] or any(word in reason for word in words)
+        cited = _CITED.findall(reason)
+        mask[row] |= any(path in reason for path in paths) or any(word in text for text in cited for word in words)
     return mask
 
 

@@ -1,0 +1,20 @@
+"""What the tests of crashes share: ground to work on, made once in each process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+# Before they are imported, so that a failing assertion in them says what it compared.
+pytest.register_assert_rewrite("tests.crash.states", "tests.fixtures.stores")
+
+from tests.crash.operations import make_ground  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings, and a store over some of them; see `tests.crash.operations.make_ground`. Read-only."""
+    folder = tmp_path_factory.mktemp("ground")
+    make_ground(folder)
+    return folder
