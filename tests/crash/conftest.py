@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 # Before they are imported, so that a failing assertion in them says what it compared.
-pytest.register_assert_rewrite("tests.crash.states", "tests.fixtures.stores")
+pytest.register_assert_rewrite("tests.crash.states")
 
 from tests.crash.operations import make_ground  # noqa: E402
 

@@ -94,7 +94,7 @@ def test_the_database_can_be_read_with_plain_sqlite(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written_can_still_be_read() -> None:
     script = (
-        "import os, sys; from pathlib import Path\n"
+        "import os, sys, urllib.parse; from pathlib import Path\n"
         "from vecsv.store import enrolments\n"
         "os.getuid() or (os.setgid(65534), os.setuid(65534))\n"
         f"print(enrolments.read(Path(sys.argv[1]), {DIM}).speakers)\n"
