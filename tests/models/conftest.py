@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vecsv.models import ge2e, registry
+from vecsv.models import ge2e
 from vecsv.models.cards import find_card
 from vecsv.models.pull import UnreachableModelError, download
-
-
-@pytest.fixture(scope="session")
-def ge2e_folder() -> Path:
-    """Bundle of the default model; a visible skip where it is not cached and cannot be fetched."""
-    try:
-        return registry.pull("ge2e")
-    except UnreachableModelError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
