@@ -6,14 +6,14 @@ Each metric takes the integer counts of `vecsv.calibration.counts` and divides o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vecsv.calibration.counts import ErrorCounts, Number, checked_trials, exact_number
+from vecsv.calibration.counts import ErrorCounts, Floats, Number, checked_trials, exact_number
 
 # Float costs carry a relative error of a few 1e-16: whatever may be the exact optimum is within this.
 _NEAR = 1e-12
@@ -136,9 +136,7 @@ def min_dcf(counts: ErrorCounts, p: Number, c_miss: Number = 1, c_fa: Number = 1
     >>> round(best.normalised, 3), best.threshold
     (0.333, 0.6)
     """
-    prior = exact_number(p, "the prior", below=1)
-    miss_weight = prior * exact_number(c_miss, "the cost of a miss")
-    accept_weight = (1 - prior) * exact_number(c_fa, "the cost of a false accept")
+    miss_weight, accept_weight = _weights(p, c_miss, c_fa)
     near = float(miss_weight) * counts.fnmr + float(accept_weight) * counts.fmr
     candidates = np.flatnonzero(near <= near.min() * (1 + _NEAR))
     costs = [
@@ -231,6 +229,91 @@ def _precision_recall_f1(
     return (hits / accepted if accepted else None), recall, 2 * hits / (accepted + prior)
 
 
+def best_precision(counts: ErrorCounts, prior: Number) -> int:
+    """Position of the highest precision at an explicit prior; where several reach it, the one of highest recall.
+
+    Without that rule the answer would be the highest score alone, accepted whenever it is a target's.
+
+    Raises
+    ------
+    UsageError
+        If the prior is not in (0, 1).
+
+    Examples
+    --------
+    >>> from vecsv.calibration.counts import error_counts
+    >>> counts = error_counts([0.31, 0.6, 0.7, 0.2, 0.4], np.array([True, True, True, False, False]))
+    >>> float(counts.thresholds[best_precision(counts, 0.01)])
+    0.6
+    """
+    # The prior decides how high the precision is, and not where it is highest.
+    exact_number(prior, "the prior", below=1)
+    hits = counts.targets - counts.misses[:-1]
+    odds = hits / np.maximum(counts.false_accepts[:-1], 1)
+    clean = (counts.false_accepts[:-1] == 0) & (hits > 0)
+    if clean.any():
+        return int(np.argmax(clean))
+    candidates = np.flatnonzero(odds >= odds.max() * (1 - _NEAR))
+    exact = [Fraction(int(hits[i]), int(counts.false_accepts[i])) for i in candidates]
+    return int(candidates[exact.index(max(exact))])
+
+
+def best_recall(counts: ErrorCounts) -> int:
+    """Position of the highest recall, which is 1, with the fewest false accepts.
+
+    Examples
+    --------
+    >>> from vecsv.calibration.counts import error_counts
+    >>> counts = error_counts([0.4, 0.6, 0.2], np.array([True, True, False]))
+    >>> float(counts.thresholds[best_recall(counts)])
+    0.4
+    """
+    return int(np.searchsorted(counts.misses, 0, side="right") - 1)
+
+
+def bayes_threshold(p: Number, c_miss: Number = 1, c_fa: Number = 1) -> float:
+    """Log-likelihood ratio from which on accepting is the cheaper decision.
+
+    Examples
+    --------
+    >>> round(bayes_threshold(0.01), 4)
+    4.5951
+    """
+    miss_weight, accept_weight = _weights(p, c_miss, c_fa)
+    return math.log(accept_weight / miss_weight)
+
+
+def actual_dcf(counts: ErrorCounts, index: int, p: Number, c_miss: Number = 1, c_fa: Number = 1) -> tuple[float, float]:
+    """Detection cost at one threshold, raw and normalised.
+
+    With the counts of log-likelihood ratios, at ``counts.index_of(bayes_threshold(p, c_miss, c_fa))``, this is the
+    cost of deciding by them: actDCF. It may exceed 1.
+
+    Raises
+    ------
+    UsageError
+        If a parameter is out of range.
+
+    Examples
+    --------
+    >>> from vecsv.calibration.counts import error_counts
+    >>> counts = error_counts([6.0, 1.0, -3.0, 4.7], np.array([True, True, False, False]))
+    >>> [round(cost, 4) for cost in actual_dcf(counts, counts.index_of(bayes_threshold(0.01)), 0.01)]
+    [0.5, 50.0]
+    """
+    miss_weight, accept_weight = _weights(p, c_miss, c_fa)
+    raw = miss_weight * Fraction(int(counts.misses[index]), counts.targets)
+    raw += accept_weight * Fraction(int(counts.false_accepts[index]), counts.non_targets)
+    return float(raw), float(raw / min(miss_weight, accept_weight))
+
+
+def _weights(p: Number, c_miss: Number, c_fa: Number) -> tuple[Fraction, Fraction]:
+    """What FNMR and FMR are multiplied by in the detection cost."""
+    prior = exact_number(p, "the prior", below=1)
+    miss_weight = prior * exact_number(c_miss, "the cost of a miss")
+    return miss_weight, (1 - prior) * exact_number(c_fa, "the cost of a false accept")
+
+
 def min_cllr(counts: ErrorCounts) -> float:
     """Cllr after the best monotone recalibration (pool adjacent violators), in bits; in [0, 1].
 
@@ -263,9 +346,25 @@ def cllr(log_likelihood_ratios: ArrayLike, labels: ArrayLike) -> float:
     1.0
     """
     values, flags = checked_trials(log_likelihood_ratios, labels)
-    ratios = values.astype(np.float64)
-    missed, accepted = np.logaddexp(0, -ratios[flags]).mean(), np.logaddexp(0, ratios[~flags]).mean()
-    return float((missed + accepted) / (2 * math.log(2)))
+    return cllr_of_kinds(values[flags], values[~flags])
+
+
+def cllr_of_kinds(targets: Floats, non_targets: Floats) -> float:
+    """`cllr` of targets and non-targets apart, with no copy of either.
+
+    Examples
+    --------
+    >>> cllr_of_kinds(np.zeros(1), np.zeros(3))
+    1.0
+    """
+    missed = math.fsum(float(np.logaddexp(0, -part).sum()) for part in _parts(targets)) / targets.size
+    accepted = math.fsum(float(np.logaddexp(0, part).sum()) for part in _parts(non_targets)) / non_targets.size
+    return (missed + accepted) / (2 * math.log(2))
+
+
+def _parts(ratios: Floats) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, ratios.size, 1 << 20):
+        yield ratios[start : start + (1 << 20)].astype(np.float64)
 
 
 def _last(candidates: NDArray[np.intp], values: Sequence[Fraction], best: Fraction) -> int:
