@@ -182,8 +182,14 @@ def synthetic() -> None:
     run(["vecsv", "index", "build", "--store", store])
     run(["vecsv", "index", "info", "--store", store])
     run(["vecsv", "calibrate", "--store", store])
+    run(["vecsv", "calibrate", "--search", "--fpir", "0.1", "--store", store])
 
     ask(store, queries, probes)
+
+    say("How good is it, are the labels right, and a page to hand on.")
+    run(["vecsv", "eval", "--store", store, "--all-pairs"])
+    run(["vecsv", "audit", "--store", store, "--top", "3"])
+    run(["vecsv", "report", "--store", store, "--out", str(WORK / "report")])
 
     say(f"{newcomer} is new: enrolled beside the index, found at once.")
     enrolment, probe = recordings[newcomer][:-1], recordings[newcomer][-1]
@@ -213,6 +219,7 @@ def real(speech: Path) -> None:
     run(["vecsv", "index", "build", "--store", gallery])
     run(["vecsv", "index", "info", "--store", gallery])
     run(["vecsv", "calibrate", "--store", gallery, "--from", calibration])
+    run(["vecsv", "calibrate", "--search", "--fpir", "0.05", "--store", gallery])
 
     probes = read_manifest(speech / "probe.tsv")
     ask(gallery, speech / "probe.tsv", probes)

@@ -11,24 +11,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vecsv.api import Store, embed
+    from vecsv.api import Store, embed, evaluate
     from vecsv.audio.decode import Clip
     from vecsv.calibration.run import CalibrateSettings
+    from vecsv.calibration.search_run import SearchSettings
     from vecsv.embedding.run import EmbedSettings
     from vecsv.errors import VecsvError
 
 __version__ = "0.1.0"
 
-__all__ = ["CalibrateSettings", "Clip", "EmbedSettings", "Store", "VecsvError", "__version__", "embed"]
+__all__ = [
+    "CalibrateSettings",
+    "Clip",
+    "EmbedSettings",
+    "SearchSettings",
+    "Store",
+    "VecsvError",
+    "__version__",
+    "embed",
+    "evaluate",
+]
 
 # Looked up on first use: `import vecsv` and `vecsv --help` stay quick.
 _HOMES = {
     "CalibrateSettings": "vecsv.calibration.run",
     "Clip": "vecsv.audio.decode",
     "EmbedSettings": "vecsv.embedding.run",
+    "SearchSettings": "vecsv.calibration.search_run",
     "Store": "vecsv.api",
     "VecsvError": "vecsv.errors",
     "embed": "vecsv.api",
+    "evaluate": "vecsv.api",
 }
 
 

@@ -20,9 +20,15 @@ from vecsv.models import registry
 from vecsv.store.generation import latest
 
 if TYPE_CHECKING:
+    from vecsv.calibration.normalise import Cohort
     from vecsv.calibration.record import Calibration
     from vecsv.calibration.run import CalibrateSettings
+    from vecsv.calibration.search_record import SearchCalibration
+    from vecsv.calibration.search_run import SearchSettings
+    from vecsv.curation.audit import Audit
     from vecsv.embedding.run import EmbedSettings, EmbedSummary, Progress
+    from vecsv.evaluation.record import Evaluation
+    from vecsv.evaluation.sampling import SampleSettings
     from vecsv.index.build import IndexInfo
     from vecsv.models.protocol import Embedder
     from vecsv.query.ask import Query, SearchResult
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from vecsv.query.search import Level
     from vecsv.query.thresholds import Threshold
     from vecsv.query.verify import Verification
+    from vecsv.report.report import Report
     from vecsv.store.schema import FailedRow
 
 PathLike = str | Path
@@ -49,6 +56,50 @@ def embed(
 ) -> EmbedSummary:
     """Embed the recordings of a manifest into a store; see `Store.embed`."""
     return Store(store, model=model, on_message=on_message).embed(manifest, settings=settings, progress=progress)
+
+
+def evaluate(
+    trials: PathLike,
+    *,
+    manifest: PathLike | None = None,
+    enrol: PathLike | None = None,
+    root: PathLike | None = None,
+    store: PathLike | None = None,
+    model: PathLike | None = None,
+    by: Sequence[str] = (),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    on_message: Message | None = None,
+) -> Evaluation:
+    """Score a trial list and work out EER, minDCF and the rest; see `vecsv.evaluation.run.evaluate_list`.
+
+    Parameters
+    ----------
+    trials : path
+        A list, ``1 a.wav b.wav`` or ``enrol test target``.
+    manifest, enrol, root
+        See `vecsv.evaluation.run.ListInputs`.
+    store : path, optional
+        A store whose embeddings are used again.
+    model : str or path, optional
+        By default the store's, else ``ge2e``.
+    by : sequence of str
+        Columns of the manifest, or the store, to break the figures down by.
+    """
+    from vecsv.evaluation.run import ListInputs, evaluate_list
+
+    def embedder() -> Embedder:
+        # One thread a call: the run has a worker on every core.
+        if store is None:
+            return registry.load(model or registry.DEFAULT_MODEL, threads=1, on_message=on_message)
+        return Store(store, model=model, on_message=on_message).embedder(threads=1)
+
+    if store is not None and model is not None:
+        # A store that has every recording would not be asked whether it is this model's.
+        embedder()
+    inputs = ListInputs(Path(trials), *(None if path is None else Path(path) for path in (manifest, enrol, root)))
+    folder = None if store is None else Path(store)
+    return evaluate_list(inputs, embedder, store=folder, by=by, seed=seed, progress=progress)
 
 
 class Store:
@@ -159,11 +210,49 @@ class Store:
 
         return calibrate(self.folder, settings, progress=progress)
 
+    def calibrate_search(
+        self, settings: SearchSettings | None = None, *, progress: Callable[[int, int], None] | None = None
+    ) -> SearchCalibration:
+        """Place the threshold of searches by searching the store for its own people, each left out of it in turn."""
+        from vecsv.calibration.search_run import calibrate_search
+
+        return calibrate_search(self.folder, settings, progress=progress)
+
+    def search_calibration(self) -> SearchCalibration | None:
+        """The search threshold in force and what it rests on; None where none is calibrated."""
+        from vecsv.calibration.search_record import search_calibration_in_force
+        from vecsv.store.reader import read_consistently
+
+        return read_consistently(self.folder, search_calibration_in_force)
+
     def copy_calibration(self, source: PathLike, *, name: str | None = None) -> Calibration:
         """Take over the thresholds of another store of the same model."""
         from vecsv.calibration.run import DEFAULT_NAME, copy_calibration
 
         return copy_calibration(Path(source), self.folder, name=name or DEFAULT_NAME)
+
+    def evaluate(
+        self,
+        settings: SampleSettings | None = None,
+        *,
+        by: Sequence[str] = (),
+        keep_trials: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
+        """Work out EER, minDCF and the rest on pairs of the store's own embeddings.
+
+        Parameters
+        ----------
+        settings : SampleSettings, optional
+            Which pairs; by default as `calibrate` draws them.
+        by : sequence of str
+            Columns to break the figures down by.
+        keep_trials : bool
+            Refuse all pairs where they are too many to be listed, instead of counting them only.
+        """
+        from vecsv.evaluation.run import evaluate_store
+
+        return evaluate_store(self.folder, settings, by=by, keep_trials=keep_trials, progress=progress)
 
     def threshold(self, *, name: str | None = None, value: float | None = None) -> Threshold | None:
         """The threshold that decides; None where there is no calibration.
@@ -175,18 +264,23 @@ class Store:
         value : float, optional
             A threshold of the caller's own.
         """
-        from vecsv.calibration.run import calibration_in_force
+        from vecsv.query import thresholds
+
+        return thresholds.choose(None if value is not None else self.calibration(), name=name, value=value)
+
+    def calibration(self) -> Calibration | None:
+        """The calibration that counts: the store's own, else the model's reference; None where there is neither."""
+        return self._calibration_and_cohort()[0]
+
+    def _calibration_and_cohort(self) -> tuple[Calibration | None, Cohort | None]:
+        from vecsv.calibration.run import calibration_and_cohort
         from vecsv.query import thresholds
         from vecsv.store.reader import read_consistently
 
-        if value is not None:
-            if name is not None:
-                raise UsageError("give a threshold or the name of one, not both")
-            return thresholds.given(value)
-        calibration = read_consistently(self.folder, calibration_in_force) if self.exists else None
+        own, cohort = read_consistently(self.folder, calibration_and_cohort) if self.exists else (None, None)
         embedder = self.embedder()
-        reference = None if calibration is not None else embedder.reference_calibration
-        return thresholds.in_force(calibration, reference, embedder.fingerprint, name=name)
+        reference = None if own is not None else embedder.reference_calibration
+        return thresholds.which(own, reference, embedder.fingerprint), cohort
 
     def verify(
         self,
@@ -219,6 +313,7 @@ class Store:
             When there is no such speaker.
         """
         from vecsv.embedding.recordings import embed_all
+        from vecsv.query import thresholds
         from vecsv.query.verify import Side, compare
 
         if (second is None) == (speaker is None):
@@ -234,8 +329,17 @@ class Store:
 
             sides.append(Side(speaker, vectors_of_speaker(self.folder, speaker)))
         embedder = self.embedder()
-        in_force = self.threshold(name=threshold_name, value=threshold)
-        return compare(sides[0], sides[1], in_force, model=embedder.name, fingerprint=embedder.fingerprint)
+        calibration, cohort = self._calibration_and_cohort()
+        decides = thresholds.choose(calibration, name=threshold_name, value=threshold)
+        return compare(
+            sides[0],
+            sides[1],
+            decides,
+            model=embedder.name,
+            fingerprint=embedder.fingerprint,
+            mapping=None if calibration is None else calibration.llr,
+            cohort=cohort,
+        )
 
     def search(
         self, query: PathLike, *, top_k: int = 5, level: Level | str = "speaker", channel: int | None = None
@@ -293,3 +397,15 @@ class Store:
         from vecsv.query.erase import erase
 
         return erase(self.folder, speaker)
+
+    def audit(self) -> Audit:
+        """List likely label errors and near-duplicate recordings, ranked; see `vecsv.curation.audit`."""
+        from vecsv.curation.audit import audit
+
+        return audit(self.folder)
+
+    def report(self, out: PathLike = "report") -> Report:
+        """Write a page with figures about the calibration in force; see `vecsv.report.report`."""
+        from vecsv.report.report import write_report
+
+        return write_report(self.folder, Path(out))

@@ -47,6 +47,10 @@ class ManifestError(VecsvError):
     """A manifest, or one row of it, that cannot be read."""
 
 
+class TrialListError(VecsvError):
+    """A trial list, or one line of it, that cannot be read or evaluated."""
+
+
 class AudioError(VecsvError):
     """A recording that gives no embedding.
 

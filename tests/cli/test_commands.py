@@ -122,8 +122,9 @@ class TestVerify:
         first, second, *_ = next(iter(recordings.values()))
         document = run("verify", first, second, "--store", built, "--json").json
         assert set(document) == {
-            "score", "same", "decision", "threshold", "threshold_name", "threshold_origin", "threshold_source",
-            "threshold_fmr", "threshold_fnmr", "model", "fingerprint", "first", "second", "warnings",
+            "score", "cosine", "normalised", "llr", "same", "decision", "threshold", "threshold_name",
+            "threshold_origin", "threshold_source", "threshold_fmr", "threshold_fnmr", "model", "fingerprint",
+            "first", "second", "warnings",
         }  # fmt: skip
         assert set(document["first"]) == {"kind", "name", "utterances", "quality"}
 

@@ -11,6 +11,7 @@ from tests.fixtures.sounds import write
 from tests.fixtures.stores import speak, write_speakers
 from vecsv.audio.decode import Clip
 from vecsv.calibration.run import calibrate
+from vecsv.calibration.search_run import SearchSettings, calibrate_search
 from vecsv.embedding.run import EmbedSettings, EmbedSummary, embed_manifest
 from vecsv.index.build import build_index
 from vecsv.query.enroll import enroll
@@ -18,6 +19,7 @@ from vecsv.query.erase import erase
 
 #: Whom `erase` erases: this speaker has embeddings, a failed row, trials, a place in the index and an enrolment.
 ERASED = "speaker-001"
+SEARCHES = SearchSettings(fpir=0.2)
 ENROLLED = "speaker-001", "newcomer", "newcomer"
 
 Acknowledge = Callable[[str], None]
@@ -47,6 +49,7 @@ def make_ground(ground: Path) -> Path:
     _embed(ground, store, "train.tsv")
     build_index(store)
     calibrate(store)
+    calibrate_search(store, SEARCHES)
     _enroll(ground, store, ERASED, 3)
     _enroll(ground, store, "speaker-002", 4)
     return store
@@ -81,6 +84,11 @@ def _calibrate(_ground: Path, store: Path, acknowledge: Acknowledge) -> None:
     acknowledge("calibration")
 
 
+def _calibrate_search(_ground: Path, store: Path, acknowledge: Acknowledge) -> None:
+    calibrate_search(store, SEARCHES)
+    acknowledge("search calibration")
+
+
 def _enroll_three(ground: Path, store: Path, acknowledge: Acknowledge) -> None:
     for take, speaker in enumerate(ENROLLED):
         _enroll(ground, store, speaker, take)
@@ -100,6 +108,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "first-embed": _embed_first,
     "index": _build_index,
     "calibrate": _calibrate,
+    "calibrate-search": _calibrate_search,
     "enroll": _enroll_three,
     "first-enroll": _enroll_three,
     "erase": _erase,

@@ -95,3 +95,8 @@ def test_an_enrolled_and_embedded_speaker_is_one_speaker(tmp_path: Path) -> None
     where = candidates(tmp_path, ["ann", "ben"], enrolled(["ann"]))
     hits = search(where, unit_vectors(1, seed=5), 5)[0]
     assert sorted(hit.speaker for hit in hits) == ["ann", "ben"]
+
+
+def test_speakers_are_counted_once_whether_indexed_or_enrolled(tmp_path: Path) -> None:
+    assert candidates(tmp_path, ["ann", "ben", "ann"], enrolled(["ann", "zoe", "zoe"])).speakers == 3
+    assert Candidates(None, enrolled(["ann", "ann"])).speakers == 1

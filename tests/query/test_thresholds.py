@@ -1,12 +1,14 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vecsv.calibration.operating_points import operating_points
+from vecsv.calibration.rates import Rates
 from vecsv.calibration.record import Basis, Calibration
 from vecsv.errors import FingerprintMismatchError, UsageError
-from vecsv.query.thresholds import Threshold, given, in_force
+from vecsv.query.thresholds import Threshold, choose, given, in_force
 
 FINGERPRINT = "a" * 64
 
@@ -38,6 +40,30 @@ def test_a_named_threshold_decides_instead() -> None:
     found = in_force(calibration(), None, FINGERPRINT, name="eer")
     assert found is not None
     assert found.value == calibration().point("eer").threshold
+
+
+def test_rates_are_those_of_held_out_speakers_where_there_are_any() -> None:
+    points = tuple(
+        replace(point, held_out=Rates(1, 2, 10, 100, 0.01, 0.2, (0.0, 0.1), (0.1, 0.3)))
+        for point in calibration().points
+    )
+    found = in_force(calibration(points=points), None, FINGERPRINT)
+    assert found is not None
+    assert (found.fmr, found.fnmr, found.held_out) == (0.01, 0.2, True)
+    plain = in_force(calibration(), None, FINGERPRINT)
+    assert plain is not None
+    assert (plain.fmr, plain.held_out) == (calibration().point().fmr, False)
+
+
+def test_a_given_threshold_goes_before_any_calibration() -> None:
+    found = choose(calibration(), value=0.25)
+    assert found is not None
+    assert (found.value, found.origin) == (0.25, "given")
+
+
+def test_a_threshold_and_the_name_of_one_are_refused_together() -> None:
+    with pytest.raises(UsageError, match="not both"):
+        choose(calibration(), name="eer", value=0.25)
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_known_ones() -> None:

@@ -1,8 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 
 from tests.store.rows import unit_vectors
 from vecsv.audio.quality import Quality
+from vecsv.calibration.llr import LinearMap, LlrMapping
+from vecsv.calibration.normalise import Cohort
 from vecsv.query.thresholds import given
 from vecsv.query.verify import Side, compare, quality_warnings, score_sides
 
@@ -42,6 +46,54 @@ def test_without_a_threshold_nothing_is_decided_and_the_answer_says_so() -> None
     answer = compare(side, side, None, model="m", fingerprint="f")
     assert answer.same is None
     assert "no calibrated threshold" in answer.warnings[-1]
+
+
+def mapping() -> LlrMapping:
+    plain = LinearMap(-6.0, {"score": 10.0}, {"score": 0.5})
+    weights = {"score": 10.0, "log_speech_s": 1.0, "snr_db": 0.1}
+    quality = LinearMap(-8.0, weights, {"score": 0.5, "log_speech_s": 1.0, "snr_db": 15.0})
+    return LlrMapping(0.5, plain, quality, 0.2, 0.1, 0.3, {}, True)
+
+
+def test_without_a_mapping_there_is_no_likelihood_ratio() -> None:
+    side = Side("a", unit_vectors(1))
+    assert compare(side, side, given(0.5), model="m", fingerprint="f").llr is None
+
+
+def test_the_likelihood_ratio_is_that_of_the_score_and_the_poorer_side() -> None:
+    one, two = unit_vectors(2)
+    sides = (
+        Side("a", one[None], quality(speech_s=3.0, snr_db=10.0)),
+        Side("b", two[None], quality(speech_s=7.0, snr_db=5.0)),
+    )
+    answer = compare(*sides, given(0.5), model="m", fingerprint="f", mapping=mapping())
+    assert answer.llr == pytest.approx(-8 + 10 * answer.score + math.log(3) + 0.5)
+
+
+def test_against_a_speaker_the_quality_is_that_of_the_recording() -> None:
+    recording, speaker = Side("a", unit_vectors(1), quality(speech_s=3.0, snr_db=10.0)), Side("ann", unit_vectors(3))
+    answer = compare(recording, speaker, given(0.5), model="m", fingerprint="f", mapping=mapping())
+    assert answer.llr == pytest.approx(-8 + 10 * answer.score + math.log(3) + 1.0)
+
+
+def test_an_unknown_noise_on_either_side_counts_as_the_usual_one() -> None:
+    one, two = unit_vectors(2)
+    sides = Side("a", one[None], quality(speech_s=3.0, snr_db=None)), Side("b", two[None], quality(snr_db=5.0))
+    answer = compare(*sides, given(0.5), model="m", fingerprint="f", mapping=mapping())
+    assert answer.llr == pytest.approx(-8 + 10 * answer.score + math.log(3) + 1.5)
+
+
+def test_a_given_threshold_meets_the_normalised_score_and_the_answer_says_so() -> None:
+    one, two = unit_vectors(2)
+    cohort = Cohort(unit_vectors(30, seed=5))
+    sides = Side("a", one[None]), Side("b", two[None])
+    between = (cohort.score(one[None], two[None]) + score_sides(one[None], two[None])) / 2
+    answer = compare(*sides, given(between), model="m", fingerprint="f", cohort=cohort)
+    assert answer.normalised
+    assert answer.score == cohort.score(one[None], two[None])
+    assert answer.cosine == score_sides(one[None], two[None])
+    assert answer.same is (answer.score > answer.cosine)
+    assert any("normalised score" in warning for warning in answer.warnings)
 
 
 @pytest.mark.parametrize(

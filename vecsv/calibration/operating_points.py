@@ -18,6 +18,7 @@ from vecsv.calibration.counts import (
     threshold_at_fmr,
 )
 from vecsv.calibration.metrics import auc, best_f1, eer, min_dcf
+from vecsv.calibration.rates import Rates
 from vecsv.errors import CalibrationError
 
 PRIOR = 0.01
@@ -34,7 +35,7 @@ COARSEST_RATE = Fraction(1, 10)
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One threshold, why it is where it is, and the errors it makes on the calibration pairs.
+    """One threshold, why it is where it is, and the errors it makes: where it was placed, and on held-out speakers.
 
     Attributes
     ----------
@@ -47,13 +48,18 @@ class OperatingPoint:
     value : float
         The figure of the criterion: EER, normalised minimum DCF, F1, or the FMR that was asked for.
     fmr, fnmr : float
-        Error rates at the threshold.
+        Error rates at the threshold, on the pairs it was placed on.
     false_accepts, misses, targets, non_targets : int
         The counts behind them.
     supported : bool
         Whether the pairs can carry the criterion at all; if not, `note` says what is missing.
     note : str or None
         What to know before trusting the threshold, or None when nothing stands out.
+    held_out : Rates or None
+        Errors on the held-out half of the speakers; None where there were too few for halves.
+    same_session, cross_session : Rates or None
+        Of the pairs that the errors are reported on, those of one session and those of two; None where no session is
+        known.
     """
 
     name: str
@@ -68,6 +74,16 @@ class OperatingPoint:
     non_targets: int
     supported: bool
     note: str | None
+    held_out: Rates | None = None
+    same_session: Rates | None = None
+    cross_session: Rates | None = None
+
+    @property
+    def reported(self) -> Rates:
+        """The errors to quote: on held-out speakers where there are any, else where the threshold was placed."""
+        if self.held_out is not None:
+            return self.held_out
+        return Rates(self.false_accepts, self.misses, self.targets, self.non_targets, self.fmr, self.fnmr)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; a threshold that rejects all becomes None.
@@ -79,7 +95,12 @@ class OperatingPoint:
         >>> OperatingPoint.from_json(point.to_json()) == point
         True
         """
-        return asdict(self) | {"threshold": None if math.isinf(self.threshold) else self.threshold}
+        rates = {name: getattr(self, name) for name in _RATES}
+        return (
+            asdict(self)
+            | {"threshold": None if math.isinf(self.threshold) else self.threshold}
+            | {name: None if value is None else value.to_json() for name, value in rates.items()}
+        )
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> OperatingPoint:
@@ -91,21 +112,26 @@ class OperatingPoint:
             If a member is missing or of the wrong type, or a number is not finite.
         """
         place = f"operating point {values.get('name')!r}"
-        missing = [field.name for field in fields(cls) if field.name not in values]
+        plain = [field for field in fields(cls) if field.name not in _RATES]
+        missing = [field.name for field in plain if field.name not in values]
         if missing:
             raise CalibrationError(f"{', '.join(missing)} missing", where=place, hint=_REDO)
-        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        known: dict[str, Any] = {field.name: values[field.name] for field in plain}
         if known["threshold"] is None:
             known["threshold"] = math.inf
-        for field in fields(cls):
+        for field in plain:
             if not _fits(str(field.type), known[field.name], allow_infinity=field.name == "threshold"):
                 problem = f"{field.name} is {known[field.name]!r}, not of type {field.type}"
                 raise CalibrationError(problem, where=place, hint=_REDO)
         known |= {name: float(known[name]) for name in _FLOATS}
+        for name in _RATES:
+            value = values.get(name)
+            known[name] = None if value is None else Rates.from_json(value)
         return cls(**known)
 
 
 _REDO = "calibrate again"
+_RATES = ("held_out", "same_session", "cross_session")
 _FLOATS = frozenset(field.name for field in fields(OperatingPoint) if field.type == "float")
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vecsv.calibration.llr import LlrMapping
+from vecsv.calibration.normalise import Normalisation
 from vecsv.calibration.operating_points import OperatingPoint
 from vecsv.errors import CalibrationError, StoreError, UsageError
 
@@ -29,7 +31,7 @@ class Basis:
     speakers, utterances : int
         In the store when it was made.
     targets, non_targets : int
-        Pairs used.
+        Pairs used, in both halves of the speakers.
     targets_available, non_targets_available : int
         Pairs there were.
     same_session_targets : int
@@ -64,6 +66,32 @@ class Basis:
 
 
 @dataclass(frozen=True)
+class Halves:
+    """The two halves of the speakers: thresholds are placed on one, their errors reported on the other.
+
+    Attributes
+    ----------
+    fit_speakers, held_out_speakers : int
+        Speakers in the trials of each half.
+    fit_targets, fit_non_targets, held_out_targets, held_out_non_targets : int
+        Trials of each half.
+    level : float
+        What share of such intervals should hold the true rate.
+    replicates : int
+        Draws of the speaker bootstrap behind the intervals.
+    """
+
+    fit_speakers: int
+    held_out_speakers: int
+    fit_targets: int
+    fit_non_targets: int
+    held_out_targets: int
+    held_out_non_targets: int
+    level: float
+    replicates: int
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Thresholds for one model, and where they come from.
 
@@ -83,6 +111,15 @@ class Calibration:
     basis : Basis
     made_at : str
         UTC time, ISO 8601.
+    held_out : Halves or None
+        How the speakers were divided; None where all pairs served both to place the thresholds and to report their
+        errors, which flatters: `held_out_note` says why.
+    held_out_note : str or None
+    llr : LlrMapping or None
+        From scores to log-likelihood ratios.
+    normalisation : Normalisation or None
+        Of the scores; None where no cohort was named. Where it is kept, thresholds and ratios are for normalised
+        scores.
     """
 
     name: str
@@ -94,6 +131,15 @@ class Calibration:
     points: tuple[OperatingPoint, ...]
     basis: Basis
     made_at: str
+    held_out: Halves | None = None
+    held_out_note: str | None = None
+    llr: LlrMapping | None = None
+    normalisation: Normalisation | None = None
+
+    @property
+    def of_cosines(self) -> bool:
+        """Whether the thresholds are for cosines, not for normalised scores."""
+        return self.normalisation is None or not self.normalisation.kept
 
     def point(self, name: str | None = None) -> OperatingPoint:
         """The operating point of a name, or the one in force.
@@ -115,8 +161,11 @@ class Calibration:
         """Plain values for `json.dumps`."""
         return {
             "format": FORMAT_VERSION,
-            **{key: value for key, value in vars(self).items() if key not in {"points", "basis"}},
+            **{key: value for key, value in vars(self).items() if key not in _PARTS},
+            "held_out": None if self.held_out is None else asdict(self.held_out),
             "points": [point.to_json() for point in self.points],
+            "llr": None if self.llr is None else self.llr.to_json(),
+            "normalisation": None if self.normalisation is None else self.normalisation.to_json(),
             "basis": asdict(self.basis),
         }
 
@@ -132,14 +181,22 @@ class Calibration:
         try:
             if values["format"] != FORMAT_VERSION:
                 raise CalibrationError(f"calibration format {values['format']} is unknown", where=where, hint=_REDO)
-            known = {key: value for key, value in values.items() if key not in {"format", "points", "basis"}}
-            points = tuple(OperatingPoint.from_json(point) for point in values["points"])
-            return cls(**known, points=points, basis=Basis(**values["basis"]))
-        except (KeyError, TypeError) as error:
+            known = {key: value for key, value in values.items() if key not in {"format", *_PARTS}}
+            halves, llr, normalisation = (values[name] for name in ("held_out", "llr", "normalisation"))
+            return cls(
+                **known,
+                points=tuple(OperatingPoint.from_json(point) for point in values["points"]),
+                basis=Basis(**values["basis"]),
+                held_out=None if halves is None else Halves(**halves),
+                llr=None if llr is None else LlrMapping.from_json(llr),
+                normalisation=None if normalisation is None else Normalisation.from_json(normalisation),
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise CalibrationError(f"not a calibration: {error}", where=where, hint=_REDO) from error
 
 
 _REDO = "calibrate again: vecsv calibrate"
+_PARTS = frozenset({"points", "basis", "held_out", "llr", "normalisation"})
 
 
 def write_thresholds(path: Path, calibration: Calibration) -> None:

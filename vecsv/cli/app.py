@@ -28,12 +28,17 @@ _COMMANDS = (
     "embed",
     "index",
     "calibrate",
+    "trials",
+    "eval",
+    "compare",
     "verify",
     "search",
     "enroll",
     "speakers",
     "erase",
     "failures",
+    "report",
+    "audit",
     "models",
 )
 

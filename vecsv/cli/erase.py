@@ -55,4 +55,4 @@ def erase(
         ]
     )
     for name in receipt.calibrations_dropped:
-        show.message(f"note: calibration {name} had no pairs left and was dropped: run vecsv calibrate")
+        show.message(f"note: calibration {name} cannot rest on what is left and was dropped: calibrate again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from vecsv.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
     from vecsv.query.ask import Query, SearchResult
+
+_PASSES = {True: "yes", False: "no", None: "-"}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +39,8 @@ def search(
 ) -> None:
     """Find the speakers of a store closest to a recording.
 
-    Each hit has the score of its best utterance. Whether a hit *passes* takes a threshold calibrated for searches,
-    which this version does not make yet; a 1:1 threshold would give too many false alarms.
+    Each hit has the score of its best utterance. Whether a hit *passes* is decided by the threshold that `vecsv
+    calibrate --search` made; a 1:1 threshold would give too many false alarms.
 
     Examples: `vecsv search query.wav --top-k 5`, `vecsv search --queries calls.tsv --json`
     """
@@ -56,7 +59,7 @@ def search(
             show.as_json(_document(result))
         else:
             _print(result)
-            show.warnings(result.warnings)
+            _print_rule([result])
         return
     asked, unreadable = _read_queries(Path(str(queries)), channel)
     results = target.search_batch(asked, top_k=top_k, level=level)
@@ -65,7 +68,7 @@ def search(
     else:
         for result in results:
             _print(result, titled=True)
-        show.warnings(warning for result in results for warning in result.warnings)
+        _print_rule(results)
     for problem in unreadable:
         show.message(problem)
     if unreadable or any(result.error for result in results):
@@ -99,26 +102,48 @@ def _print(result: SearchResult, *, titled: bool = False) -> None:
         show.message(str(result.error))
         return
     show.table(
-        ["rank", "speaker", "score", "best utterance"],
-        [(hit.rank, hit.speaker, f"{hit.score:.4f}", hit.utt_id) for hit in result.hits],
+        ["rank", "speaker", "score", "passes", "best utterance"],
+        [(hit.rank, hit.speaker, f"{hit.score:.4f}", _PASSES[hit.passes], hit.utt_id) for hit in result.hits],
         right=[0, 2],
     )
     if titled:
         show.line()
 
 
+def _print_rule(results: Sequence[SearchResult]) -> None:
+    """Say once what decides whether a hit passes, and what to know about it."""
+    from vecsv.cli import show
+    from vecsv.query.search_threshold import NO_SEARCH_THRESHOLD
+
+    found = [result for result in results if result.hits]
+    threshold = found[0].threshold if found else None
+    if threshold is not None:
+        show.line(
+            f"passes at {threshold.value:.4f}: FPIR {threshold.fpir:.2%} among {threshold.gallery_size:,} speakers, "
+            f"from {threshold.probes:,} searches for strangers"
+        )
+    elif found:
+        show.warnings([NO_SEARCH_THRESHOLD])
+    show.warnings(warning for result in results for warning in result.warnings)
+
+
 def _document(result: SearchResult) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from vecsv.query.search import NO_SEARCH_THRESHOLD
+    from vecsv.query.search_threshold import NO_SEARCH_THRESHOLD
 
+    threshold = result.threshold
     return {
         "query": result.query.name,
         "path": str(result.query.clip.path),
         "expected": result.query.expected,
         "error": None if result.error is None else str(result.error),
         "quality": None if result.quality is None else asdict(result.quality),
-        "passes_reason": NO_SEARCH_THRESHOLD,
-        "hits": [asdict(hit) | {"passes": None} for hit in result.hits],
+        "threshold": None if threshold is None else threshold.value,
+        "threshold_fpir": None if threshold is None else threshold.fpir,
+        "threshold_gallery_size": None if threshold is None else threshold.gallery_size,
+        "gallery_size": None if threshold is None else threshold.searched,
+        "passes_reason": NO_SEARCH_THRESHOLD if threshold is None else None,
+        "hits": [asdict(hit) for hit in result.hits],
         "warnings": list(result.warnings),
     }

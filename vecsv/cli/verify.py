@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,15 +70,30 @@ def _print(answer: Verification) -> None:
     if threshold is None:
         rule = "none calibrated"
     else:
-        rates = "" if threshold.fmr is None else f", FMR {threshold.fmr:.3%}, FNMR {threshold.fnmr:.2%} there"
+        where = "on held-out speakers" if threshold.held_out else "there"
+        rates = "" if threshold.fmr is None else f", FMR {threshold.fmr:.3%}, FNMR {threshold.fnmr:.2%} {where}"
         rule = f"{threshold.value:.4f} ({threshold.name}, from {threshold.source}{rates})"
-    show.facts([("decision", decision), ("score", f"{answer.score:.4f}"), ("threshold", rule)])
+    cosine = f" (normalised; cosine {answer.cosine:.4f})" if answer.normalised else ""
+    facts = [("decision", decision), ("score", f"{answer.score:.4f}{cosine}"), ("threshold", rule)]
+    if answer.llr is not None:
+        facts.append(("evidence", f"log-likelihood ratio {answer.llr:+.2f}: {_likelihood(answer.llr)}"))
+    show.facts(facts)
+
+
+def _likelihood(llr: float) -> str:
+    """What a ratio means to somebody who had no idea before; never surer than 99.9%, which is as far as words go."""
+    probability = 1 / (1 + math.exp(-llr)) if llr > -700 else 0.0
+    shown = "over 99.9%" if probability > 0.999 else "under 0.1%" if probability < 0.001 else f"{probability:.1%}"
+    return f"{shown} the same speaker, if both were as likely before"
 
 
 def _document(answer: Verification) -> dict[str, Any]:
     threshold = answer.threshold
     return {
         "score": answer.score,
+        "cosine": answer.cosine,
+        "normalised": answer.normalised,
+        "llr": answer.llr,
         "same": answer.same,
         "decision": {True: "same", False: "different", None: None}[answer.same],
         "threshold": None if threshold is None else finite(threshold.value),

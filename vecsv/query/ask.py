@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vecsv.audio.decode import Clip
 from vecsv.audio.quality import Quality
+from vecsv.calibration.search_record import search_calibration_in_force
 from vecsv.embedding.recordings import EmbeddedRecording, embed_clips
 from vecsv.errors import StoreError, UsageError, VecsvError
 from vecsv.index.build import open_index, rows_not_indexed
 from vecsv.models.protocol import Embedder
 from vecsv.query.search import Candidates, Hit, Level, search
+from vecsv.query.search_threshold import SearchThreshold, threshold_for
 from vecsv.query.verify import Side, quality_warnings
 from vecsv.store import enrolments
 from vecsv.store.reader import Snapshot, read_consistently
@@ -52,6 +54,8 @@ class SearchResult:
     error : VecsvError or None
         Why this query has no answer.
     warnings : tuple of str
+    threshold : SearchThreshold or None
+        What the hits were held against; None where none is calibrated.
     """
 
     query: Query
@@ -59,6 +63,7 @@ class SearchResult:
     quality: Quality | None = None
     error: VecsvError | None = None
     warnings: tuple[str, ...] = ()
+    threshold: SearchThreshold | None = None
 
 
 def ask(
@@ -70,21 +75,35 @@ def ask(
     ------
     StoreError
         When there is nothing to search.
+    FingerprintMismatchError
+        When the store's search threshold is another model's.
     """
     if top_k < 1:
         raise UsageError(f"top-k {top_k}: at least one hit has to be asked for")
-    candidates, warnings = read_consistently(folder, open_candidates)
+    candidates, threshold, warnings = read_consistently(folder, lambda snapshot: _open(snapshot, embedder.fingerprint))
     recordings = embed_clips(embedder, [query.clip for query in queries], workers=workers)
     vectors = [item.vector for item in recordings if isinstance(item, EmbeddedRecording)]
     found = iter(search(candidates, np.stack(vectors), top_k, level) if vectors else [])
     results = []
     for query, item in zip(queries, recordings, strict=True):
         if isinstance(item, VecsvError):
-            results.append(SearchResult(query, error=item, warnings=warnings))
+            results.append(SearchResult(query, error=item, warnings=warnings, threshold=threshold))
             continue
         heard = quality_warnings(Side(query.name, item.vector, item.quality))
-        results.append(SearchResult(query, tuple(next(found)), item.quality, None, (*warnings, *heard)))
+        hits = tuple(_judged(hit, threshold) for hit in next(found))
+        results.append(SearchResult(query, hits, item.quality, None, (*warnings, *heard), threshold))
     return results
+
+
+def _open(snapshot: Snapshot, fingerprint: str) -> tuple[Candidates, SearchThreshold | None, tuple[str, ...]]:
+    candidates, warnings = open_candidates(snapshot)
+    calibration = search_calibration_in_force(snapshot)
+    threshold = threshold_for(calibration, candidates.speakers, fingerprint=fingerprint)
+    return candidates, threshold, warnings if threshold is None else (*warnings, *threshold.warnings)
+
+
+def _judged(hit: Hit, threshold: SearchThreshold | None) -> Hit:
+    return hit if threshold is None else replace(hit, passes=threshold.accepts(hit.score))
 
 
 def open_candidates(snapshot: Snapshot) -> tuple[Candidates, tuple[str, ...]]:

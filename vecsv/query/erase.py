@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from vecsv.calibration.run import without_rows
+from vecsv.calibration.search_run import with_search_placed_anew
 from vecsv.durable import sync_folder, write_file
 from vecsv.errors import StoreError
 from vecsv.index.build import with_new_index
@@ -98,6 +99,8 @@ def _without(folder: Path, before: Generation, removal: Removal) -> tuple[Genera
     """Write index and calibrations for what is left; returns the generation to commit, and how many trials went."""
     generation = before.successor(shards=removal.shards, failures=removal.failures)
     generation, trials = without_rows(folder, generation, removal.row_ids)
+    if len(removal.row_ids):
+        generation = with_search_placed_anew(folder, generation)
     if len(removal.row_ids) and generation.index is not None:
         generation = with_new_index(folder, generation) if generation.rows else replace(generation, index=None)
     return generation, trials

@@ -21,8 +21,6 @@ from vecsv.store.enrolments import EnrolledVectors
 #: Neighbours fetched at first; enough for most stores, so that one call of the index serves a whole batch.
 _FIRST_FETCH = 1024
 
-NO_SEARCH_THRESHOLD = "no search threshold is calibrated; a 1:1 threshold gives too many false alarms in a gallery"
-
 
 class Level(StrEnum):
     """What a hit stands for."""
@@ -48,6 +46,8 @@ class Hit:
         Its row in the store; negative for an enrolment.
     enrolled : bool
         Whether it is an enrolment.
+    passes : bool or None
+        Whether the score is at or above the search threshold; None where none is calibrated.
     """
 
     rank: int
@@ -57,6 +57,7 @@ class Hit:
     path: str
     row_id: int
     enrolled: bool
+    passes: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,13 @@ class Candidates:
 
     index: OpenIndex | None
     enrolled: EnrolledVectors
+
+    @property
+    def speakers(self) -> int:
+        """How many different people there are in it."""
+        indexed = [] if self.index is None else self.index.rows.speaker_names()
+        enrolled = set(self.enrolled.speakers)
+        return len(indexed) + (len(enrolled.difference(indexed)) if enrolled else 0)
 
 
 def search(candidates: Candidates, queries: Vectors, top_k: int, level: Level = Level.SPEAKER) -> list[list[Hit]]:

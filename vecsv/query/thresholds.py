@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from vecsv.calibration.operating_points import OperatingPoint
 from vecsv.calibration.record import Calibration
 from vecsv.errors import FingerprintMismatchError, UsageError
+
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Threshold:
         The data it comes from, in words.
     fmr, fnmr : float or None
         Error rates it had there.
+    held_out : bool
+        Whether those are rates on speakers it was not placed on.
     warnings : tuple of str
         What to know before trusting it.
     """
@@ -45,6 +49,7 @@ class Threshold:
     fmr: float | None
     fnmr: float | None
     warnings: tuple[str, ...] = ()
+    held_out: bool = False
 
     def accepts(self, score: float) -> bool:
         """Whether a score is at or above the threshold, compared in float32."""
@@ -64,10 +69,39 @@ def given(value: float) -> Threshold:
     return Threshold("given", value, "given", "the command line", None, None)
 
 
+def choose(calibration: Calibration | None, *, name: str | None = None, value: float | None = None) -> Threshold | None:
+    """The threshold that decides: the given value, else one of the calibration; None where there is neither.
+
+    Parameters
+    ----------
+    calibration : Calibration or None
+        As `which` gives it.
+    name : str, optional
+        Operating point to use instead of the calibration's own choice.
+    value : float, optional
+        A threshold of the caller's own.
+
+    Raises
+    ------
+    UsageError
+        When no operating point has that name, or a value is given too.
+    """
+    if value is not None:
+        if name is not None:
+            raise UsageError("give a threshold or the name of one, not both")
+        return given(value)
+    return None if calibration is None else _of_point(calibration.point(name), calibration)
+
+
 def in_force(
     calibration: Calibration | None, reference: Mapping[str, Any] | None, fingerprint: str, *, name: str | None = None
 ) -> Threshold | None:
-    """The threshold that decides, or None where there is no calibration at all.
+    """The threshold that decides, or None where there is no calibration at all: `choose` of `which`."""
+    return choose(which(calibration, reference, fingerprint), name=name)
+
+
+def which(calibration: Calibration | None, reference: Mapping[str, Any] | None, fingerprint: str) -> Calibration | None:
+    """The calibration that counts: the store's own, else the model's reference for these very weights, else None.
 
     Parameters
     ----------
@@ -77,15 +111,11 @@ def in_force(
         The model's reference calibration, as its bundle holds it.
     fingerprint : str
         Of the model whose scores are to be judged.
-    name : str, optional
-        Operating point to use instead of the calibration's own choice.
 
     Raises
     ------
-    UsageError
-        When no operating point has that name.
     FingerprintMismatchError
-        When the calibration is another model's.
+        When the store's calibration is another model's.
     """
     if calibration is not None:
         if calibration.fingerprint != fingerprint:
@@ -94,17 +124,27 @@ def in_force(
                 f"the scores are of fingerprint {fingerprint[:12]}",
                 hint="calibrate again: vecsv calibrate",
             )
-        return _of_point(calibration.point(name), calibration.origin, calibration.source, ())
+        return calibration
     if reference is None:
         return None
-    found = Calibration.from_json(reference, where="the model's reference calibration")
-    if found.fingerprint != fingerprint:
-        return None
-    advice = "reference threshold, made on other recordings than yours: run vecsv calibrate on your own"
-    return _of_point(found.point(name), "reference", found.source, (advice,))
+    found = replace(Calibration.from_json(reference, where="the model's reference calibration"), origin=REFERENCE)
+    return found if found.fingerprint == fingerprint else None
 
 
-def _of_point(point: OperatingPoint, origin: str, source: str, warnings: tuple[str, ...]) -> Threshold:
+def _of_point(point: OperatingPoint, calibration: Calibration) -> Threshold:
+    warnings = []
+    if calibration.origin == REFERENCE:
+        warnings.append("reference threshold, made on other recordings than yours: run vecsv calibrate on your own")
     if not point.supported and point.note:
-        warnings = (*warnings, f"threshold {point.name}: {point.note}")
-    return Threshold(point.name, point.threshold, origin, source, point.fmr, point.fnmr, warnings)
+        warnings.append(f"threshold {point.name}: {point.note}")
+    rates = point.reported
+    return Threshold(
+        name=point.name,
+        value=point.threshold,
+        origin=calibration.origin,
+        source=calibration.source,
+        fmr=rates.fmr,
+        fnmr=rates.fnmr,
+        warnings=tuple(warnings),
+        held_out=point.held_out is not None,
+    )

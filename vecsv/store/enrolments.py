@@ -8,6 +8,7 @@ so that they never meet a shard's.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,10 +205,24 @@ def _connect(folder: Path, *, write: bool = False) -> Iterator[sqlite3.Connectio
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_log(connection)
     # Every acknowledged enrolment survives a power cut.
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Switch a new database to a write-ahead log; SQLite's own waiting does not cover two that do so at once."""
+    give_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                connection.close()
+                raise
+            time.sleep(0.01)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
