@@ -25,12 +25,13 @@ _COLUMNS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """Pairs of recordings that are nearly the same; each recording is the `second` of one pair at most.
+    """Pairs of recordings that are nearly the same; every recording with a twin is in one.
 
     Attributes
     ----------
     first, second : ndarray of int64, shape (pairs,)
-        Rows. Of several twins `first` is the closest, one of another speaker before one of the same.
+        Rows; each is the `second` of one pair at most. Of its several twins `first` is the closest, one of another
+        speaker before one of the same; a shorter one where it has one.
     scores : ndarray of float32, shape (pairs,)
     """
 
@@ -76,8 +77,7 @@ def twins(vectors: Vectors, speakers: RowIds, duration_s: NDArray[np.float64], b
     sound, names, lengths = vectors[order], speakers[order], duration_s[order]
     reach = np.searchsorted(lengths, lengths * (1 + _STRETCH) + _PADDING_S, side="right")
     count = len(order)
-    best = np.full((2, count), -np.inf, np.float32)
-    parent = np.zeros((2, count), np.int64)
+    shorter, longer = _Closest(count), _Closest(count)
     for top in range(0, count, _ROWS):
         rows = np.arange(top, min(top + _ROWS, count))
         for left in range(top, int(reach[rows[-1]]), _COLUMNS):
@@ -88,15 +88,41 @@ def twins(vectors: Vectors, speakers: RowIds, duration_s: NDArray[np.float64], b
             close = np.flatnonzero((scores >= bound).any(axis=0))
             if not close.size:
                 continue
-            others = names[rows][:, None] != names[columns[close]]
-            for side, wanted in enumerate((others, ~others)):
-                candidates = np.where(wanted, scores[:, close], -np.inf)
-                closest = candidates.argmax(axis=0)
-                highest = candidates[closest, np.arange(close.size)]
-                better = highest > best[side, columns[close]]
-                best[side, columns[close[better]]] = highest[better]
-                parent[side, columns[close[better]]] = rows[closest[better]]
-    kind = np.where(best[0] >= bound, 0, 1)
-    position = np.arange(count)
-    found = np.flatnonzero(best[kind, position] >= bound)
-    return Twins(order[parent[kind[found], found]], order[found], best[kind[found], found])
+            scores, near = scores[:, close], columns[close]
+            others = names[rows][:, None] != names[near]
+            shorter.meet(near, rows, scores.T, others.T)
+            longer.meet(rows, near, scores, others)
+    second, first, highest = shorter.chosen(bound)
+    # Whose only twins are longer ones that are paired with somebody closer is in no pair yet.
+    alone, twin, score = longer.chosen(bound)
+    unpaired = ~np.isin(alone, np.append(first, second))
+    return Twins(
+        order[np.append(first, twin[unpaired])],
+        order[np.append(second, alone[unpaired])],
+        np.append(highest, score[unpaired]),
+    )
+
+
+class _Closest:
+    """The closest recording met so far: of another speaker, and of the same."""
+
+    def __init__(self, count: int) -> None:
+        self._score = np.full((2, count), -np.inf, np.float32)
+        self._row = np.zeros((2, count), np.int64)
+
+    def meet(self, rows: RowIds, others: RowIds, scores: Scores, of_another: NDArray[np.bool_]) -> None:
+        """Show each of `rows` the `others`, with their scores and speakers, ``(rows, others)``."""
+        place = np.arange(rows.size)
+        for side, wanted in enumerate((of_another, ~of_another)):
+            candidates = np.where(wanted, scores, np.float32(-np.inf))
+            closest = candidates.argmax(axis=1)
+            highest = candidates[place, closest]
+            better = highest > self._score[side, rows]
+            self._score[side, rows[better]] = highest[better]
+            self._row[side, rows[better]] = others[closest[better]]
+
+    def chosen(self, bound: float) -> tuple[RowIds, RowIds, Scores]:
+        """Rows that met one at or above `bound`, that one, and its score; another speaker's before the same one's."""
+        kind = np.where(self._score[0] >= bound, 0, 1)
+        rows = np.flatnonzero(self._score[kind, np.arange(kind.size)] >= bound)
+        return rows, self._row[kind[rows], rows], self._score[kind[rows], rows]

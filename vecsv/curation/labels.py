@@ -184,6 +184,8 @@ def splits(vectors: Vectors, speakers: RowIds, known: SpeakerMeans, scale: Level
     ends = np.cumsum(known.sizes)
     for speaker in np.flatnonzero(known.sizes >= _LEAST_TO_SPLIT):
         rows = order[ends[speaker] - known.sizes[speaker] : ends[speaker]]
+        # In an order of their own, so that sums, and with them every close call, do not depend on that of the store.
+        rows = rows[np.lexsort(vectors[rows].T)]
         candidates = (_judge(int(speaker), rows, vectors[rows], cut, scale) for cut in _two_means(vectors[rows]))
         best = max((one for one in candidates if one is not None), key=lambda one: one.score, default=None)
         if best is not None and best.score > 0:
