@@ -64,6 +64,20 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Put a file in place with `write_file`, from memory."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_file(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a file of UTF-8 text in place with `write_file`; line ends stay as they are."""
+    write_bytes(path, text.encode("utf-8"))
+
+
 def create_exclusively(path: Path, content: bytes) -> bool:
     """Create a file with its whole content, unless a file of that name is there already.
 

@@ -199,9 +199,30 @@ _REDO = "calibrate again: vecsv calibrate"
 _PARTS = frozenset({"points", "basis", "held_out", "llr", "normalisation"})
 
 
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a calibration's document as JSON; it becomes part of the store when a generation names its folder."""
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_document(path: Path, *, hint: str) -> Any:
+    """Read what `write_document` wrote; `hint` says how to make it again.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is not there.
+    StoreError
+        When it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"damaged: {error}", where=str(path), hint=hint) from error
+
+
 def write_thresholds(path: Path, calibration: Calibration) -> None:
     """Write a calibration as JSON."""
-    path.write_text(json.dumps(calibration.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_document(path, calibration.to_json())
 
 
 def read_thresholds(path: Path) -> Calibration:
@@ -214,8 +235,4 @@ def read_thresholds(path: Path) -> Calibration:
     StoreError
         When it is not JSON.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"damaged: {error}", where=str(path), hint=_REDO) from error
-    return Calibration.from_json(values, where=str(path))
+    return Calibration.from_json(read_document(path, hint=_REDO), where=str(path))

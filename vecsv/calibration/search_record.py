@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vecsv.calibration.open_set import SearchRate
-from vecsv.errors import CalibrationError, StoreError
+from vecsv.calibration.record import read_document, write_document
+from vecsv.errors import CalibrationError
 from vecsv.store.reader import Snapshot
 
 FORMAT_VERSION = 1
@@ -156,7 +156,7 @@ def _rate(values: Mapping[str, Any] | None) -> SearchRate | None:
 
 def write_search(path: Path, calibration: SearchCalibration) -> None:
     """Write a search calibration as JSON."""
-    path.write_text(json.dumps(calibration.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_document(path, calibration.to_json())
 
 
 def read_search(path: Path) -> SearchCalibration:
@@ -169,11 +169,7 @@ def read_search(path: Path) -> SearchCalibration:
     StoreError
         When it is not JSON.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"damaged: {error}", where=str(path), hint=_REDO) from error
-    return SearchCalibration.from_json(values, where=str(path))
+    return SearchCalibration.from_json(read_document(path, hint=_REDO), where=str(path))
 
 
 def search_calibration_in_force(snapshot: Snapshot) -> SearchCalibration | None:

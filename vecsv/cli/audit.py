@@ -53,6 +53,7 @@ def audit(
     """
     from vecsv.api import Store
     from vecsv.cli import show
+    from vecsv.durable import write_text
 
     found = Store(store).audit()
     listed = found.findings[:top]
@@ -61,7 +62,7 @@ def audit(
     elif out is None:
         show.line(_tsv(listed).rstrip("\n"))
     if out is not None:
-        _write(out, _tsv(listed))
+        write_text(out, _tsv(listed))
     _say(found, len(listed))
 
 
@@ -78,15 +79,6 @@ def _cell(value: object) -> str:
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
     # A path on the disk may hold what a TSV cannot.
     return " ".join(text.split("\t")).replace("\n", " ").replace("\r", " ")
-
-
-def _write(path: Path, text: str) -> None:
-    from vecsv.durable import write_file
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-    write_file(path, write)
 
 
 def _say(found: Audit, listed: int) -> None:

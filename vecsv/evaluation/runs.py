@@ -16,7 +16,7 @@ import numpy as np
 
 from vecsv.arrays import Flags, Scores
 from vecsv.calibration.populations import Positions
-from vecsv.durable import sha256_of, write_file
+from vecsv.durable import sha256_of, write_file, write_text
 from vecsv.errors import StoreError
 from vecsv.evaluation.record import Evaluation
 
@@ -77,7 +77,7 @@ def write_run(folder: Path, evaluation: Evaluation) -> None:
     digest = sha256_of(folder / SCORES_FILE)
     document = {"format": FORMAT_VERSION, **evaluation.to_json(), "scores_sha256": digest}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(folder / METRICS_FILE, lambda path: _write_text(path, text))
+    write_text(folder / METRICS_FILE, text)
 
 
 def read_run(folder: Path) -> Run:
@@ -126,7 +126,3 @@ def write_scores(out: Path, evaluation: Evaluation) -> None:
                 file.write(f"{int(label)}\t{names[first]}\t{names[second]}\t{score:.9g}\n")
 
     write_file(out, write)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

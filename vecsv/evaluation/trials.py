@@ -25,7 +25,7 @@ import numpy as np
 
 from vecsv.arrays import Flags
 from vecsv.calibration.populations import Positions
-from vecsv.durable import write_file
+from vecsv.durable import write_text
 from vecsv.errors import TrialListError
 
 LABELS: Final = {"1": True, "target": True, "0": False, "nontarget": False}
@@ -152,14 +152,10 @@ def write_trials(trials: Iterable[tuple[bool, str, str]], out: Path | TextIO) ->
     separator = "\t" if any(name.split() != [name] for name in names) else " "
     text = "".join(separator.join(("1" if label else "0", enrol, test)) + "\n" for label, enrol, test in listed)
     if isinstance(out, Path):
-        write_file(out, lambda temporary: _write(temporary, text))
+        write_text(out, text)
     else:
         out.write(text)
     return len(listed)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def name_beside(recording: str | os.PathLike[str], folder: Path) -> str:

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vecsv.durable import sync_folder, write_bytes
 from vecsv.errors import ModelError
 from vecsv.frontend.spec import FrontendSpec
 from vecsv.models.fingerprint import fingerprint
@@ -239,12 +239,10 @@ def write_bundle(
     contents[BUNDLE_FILE] = (json.dumps(described, indent=2) + "\n").encode()
     fresh = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
     try:
-        fresh.mkdir(parents=True)
         for name, content in contents.items():
-            _write_durably(fresh / name, content)
-        _sync_folder(fresh)
+            write_bytes(fresh / name, content)
         _put_in_place(fresh, folder, replace=replace)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     except OSError as error:
         raise ModelError(f"cannot be written: {error.strerror}", where=str(folder)) from error
     finally:
@@ -272,18 +270,3 @@ def _put_in_place(fresh: Path, folder: Path, *, replace: bool) -> None:
                 raise
         else:
             return
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from vecsv.calibration.run import without_rows
 from vecsv.calibration.search_run import with_search_placed_anew
-from vecsv.durable import sync_folder, write_file
+from vecsv.durable import sync_folder, write_text
 from vecsv.errors import StoreError
 from vecsv.index.build import with_new_index
 from vecsv.store import enrolments
@@ -90,7 +90,7 @@ def erase(folder: Path, speaker: str) -> Receipt:
             generation=generation.number,
         )
         text = json.dumps(asdict(receipt), indent=1) + "\n"
-        write_file(folder / RECEIPTS / f"{receipt.receipt}.json", lambda path: _write(path, text))
+        write_text(folder / RECEIPTS / f"{receipt.receipt}.json", text)
         _end(folder)
     return receipt
 
@@ -108,7 +108,7 @@ def _without(folder: Path, before: Generation, removal: Removal) -> tuple[Genera
 
 def _begin(folder: Path, speaker: str) -> None:
     """Note that an erasure is under way, by a digest that does not name the speaker."""
-    write_file(folder / UNDER_WAY, lambda path: _write(path, _mark(speaker)))
+    write_text(folder / UNDER_WAY, _mark(speaker))
 
 
 def _was_begun(folder: Path, speaker: str) -> bool:
@@ -126,7 +126,3 @@ def _end(folder: Path) -> None:
 
 def _mark(speaker: str) -> str:
     return hashlib.sha256(speaker.encode("utf-8", "surrogatepass")).hexdigest() + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

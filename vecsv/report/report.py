@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vecsv.calibration.counts import error_counts
 from vecsv.calibration.evaluate import Metrics, evaluate
-from vecsv.durable import write_file
+from vecsv.durable import write_bytes, write_text
 from vecsv.errors import UsageError
 from vecsv.report.evidence import Evidence, read_evidence
 from vecsv.report.figures import det_figure, errors_figure, reliability_figure, scores_figure
@@ -60,11 +60,13 @@ def write_report(folder: Path, out: Path) -> Report:
     metrics = evaluate(evidence.scores, evidence.labels)
     pictures = list(_pictures(evidence, metrics))
     text = page(evidence, metrics, pictures)
-    written = [_write(out / picture.file, picture.png) for picture in pictures]
+    for picture in pictures:
+        write_bytes(out / picture.file, picture.png)
     for name in set(FIGURES) - {picture.file for picture in pictures}:
         # Of an earlier report on a calibration that had more to show.
         (out / name).unlink(missing_ok=True)
-    return Report(_write(out / PAGE, text.encode("utf-8")), tuple(written))
+    write_text(out / PAGE, text)
+    return Report(out / PAGE, tuple(out / picture.file for picture in pictures))
 
 
 def _pictures(evidence: Evidence, metrics: Metrics) -> Iterable[Picture]:
@@ -119,11 +121,3 @@ def _pictures(evidence: Evidence, metrics: Metrics) -> Iterable[Picture]:
             "pairs is none for searches.",
             gallery_figure(evidence.search),
         )
-
-
-def _write(path: Path, content: bytes) -> Path:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_file(path, write)
-    return path

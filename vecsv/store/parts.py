@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecsv.durable import write_file
+from vecsv.durable import write_bytes
 from vecsv.errors import StoreError
 from vecsv.store.generation import FORMAT_VERSION, Generation, Part
 from vecsv.store.schema import EmbeddedRow, FailedRow, embedding_schema, embedding_table, failure_schema
@@ -84,13 +84,8 @@ def _write_named_by_content(
     content = sink.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     path = parent / f"part-{part:05d}-{digest[:8]}.parquet"
-    write_file(path, lambda temporary: _write_bytes(temporary, content))
+    write_bytes(path, memoryview(content))
     return Part(file=path.relative_to(folder).as_posix(), rows=table.num_rows, sha256=digest)
-
-
-def _write_bytes(path: Path, content: pa.Buffer) -> None:
-    with path.open("wb") as file:
-        file.write(content)
 
 
 def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
