@@ -57,6 +57,17 @@ class TestEmbed:
         assert [(row["line"], row["code"]) for row in listed.json] == [(1, "missing")]
         assert "missing" in run("failures", "--store", tmp_path / "new").out
 
+    def test_an_interrupt_is_one_line_and_exit_code_130(
+        self, run: Run, tmp_path: Path, ge2e_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("vecsv.embedding.run.embed_manifest", interrupted)
+        outcome = run("embed", "--manifest", tmp_path / "train.tsv", "--store", tmp_path / "new")
+        assert outcome.code == 130
+        assert outcome.err == "vecsv: interrupted; what was finished is kept\n"
+
     def test_a_missing_manifest_is_one_line_and_exit_code_2(self, run: Run, tmp_path: Path, ge2e_folder: Path) -> None:
         outcome = run("embed", "--manifest", tmp_path / "absent.tsv", "--store", tmp_path / "new")
         assert outcome.code == 2

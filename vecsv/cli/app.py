@@ -68,9 +68,11 @@ def main() -> None:
     except VecsvError as error:
         sys.stderr.write(f"vecsv: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("vecsv: interrupted; what was finished is kept\n")
-        sys.exit(INTERRUPTED)
+    except SystemExit as stop:
+        # Typer turns Ctrl-C into this exit code and says nothing.
+        if stop.code == INTERRUPTED:
+            sys.stderr.write("vecsv: interrupted; what was finished is kept\n")
+        raise
     except BrokenPipeError:
         # The reader of a pipe (head, say) has gone: not an error. Python would complain once more when it closes
         # stdout.
