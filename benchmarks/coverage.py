@@ -25,10 +25,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from vecsv.calibration.bootstrap import Interval, speaker_bootstrap  # noqa: E402
-from vecsv.calibration.corners import corner_counts  # noqa: E402
-from vecsv.calibration.metrics import eer, min_dcf  # noqa: E402
-from vecsv.calibration.operating_points import rate_interval  # noqa: E402
+from vecsv.calibration.bootstrap import Interval, speaker_bootstrap
+from vecsv.calibration.corners import corner_counts
+from vecsv.calibration.metrics import eer, min_dcf
+from vecsv.calibration.operating_points import rate_interval
 
 DIMENSIONS = 24
 FALSE_MATCH_RATES = (0.01, 0.001)

@@ -23,7 +23,7 @@ import soxr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.fixtures.stores import speak  # noqa: E402
+from tests.fixtures.stores import speak
 
 FEW, MANY = 2_000, 20_000
 MOST_GROWTH = 1.10

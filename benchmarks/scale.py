@@ -26,10 +26,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from vecsv.calibration import allpairs  # noqa: E402
-from vecsv.calibration.bootstrap import bootstrap_pairs  # noqa: E402
-from vecsv.calibration.evaluate import evaluate_histograms, evaluate_kinds  # noqa: E402
-from vecsv.calibration.speaker_pairs import choose_grid  # noqa: E402
+from vecsv.calibration import allpairs
+from vecsv.calibration.bootstrap import bootstrap_pairs
+from vecsv.calibration.evaluate import evaluate_histograms, evaluate_kinds
+from vecsv.calibration.speaker_pairs import choose_grid
 
 DIMENSIONS, PER_SPEAKER = 192, 20
 MOST_BYTES = 1.5 * 1e9

@@ -24,13 +24,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.parity.ge2e import public_python  # noqa: E402
-from tests.models.variants import variant  # noqa: E402
-from vecsv.audio.decode import Clip, read  # noqa: E402
-from vecsv.embedding.parallel import usable_cores  # noqa: E402
-from vecsv.embedding.run import embed_manifest  # noqa: E402
-from vecsv.manifest import ManifestRow, read_manifest  # noqa: E402
-from vecsv.models import ge2e, registry  # noqa: E402
+from benchmarks.parity.ge2e import public_python
+from tests.models.variants import variant
+from vecsv.audio.decode import Clip, read
+from vecsv.embedding.parallel import usable_cores
+from vecsv.embedding.run import embed_manifest
+from vecsv.manifest import ManifestRow, read_manifest
+from vecsv.models import ge2e, registry
 
 PUBLIC = r"""
 import json, sys, time, types

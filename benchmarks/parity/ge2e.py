@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.models import synthetic  # noqa: E402
-from tests.models.variants import variant  # noqa: E402
-from vecsv.audio.decode import Clip, read  # noqa: E402
-from vecsv.calibration.counts import error_counts  # noqa: E402
-from vecsv.calibration.metrics import eer  # noqa: E402
-from vecsv.errors import AudioError  # noqa: E402
-from vecsv.models import ge2e, registry  # noqa: E402
+from tests.models import synthetic
+from tests.models.variants import variant
+from vecsv.audio.decode import Clip, read
+from vecsv.calibration.counts import error_counts
+from vecsv.calibration.metrics import eer
+from vecsv.errors import AudioError
+from vecsv.models import ge2e, registry
 
 LEAST_COSINE = 0.999
 MOST_EER = 0.005

@@ -1,11 +1,11 @@
 """Model bundles: a folder with everything a model needs, described by ``bundle.json``.
 
-======================
-================================================================================================
-``bundle.json``         what the model is, its rules, its fingerprint, where it came from, the other files'
-SHA-256 ``model.onnx``          the network, as ONNX Runtime runs it ``model.safetensors``   the canonical
-tensors that the fingerprint is over ======================
-================================================================================================
+``bundle.json``
+    What the model is, its rules, its fingerprint, where it came from, and the other files' SHA-256.
+``model.onnx``
+    The network, as ONNX Runtime runs it.
+``model.safetensors``
+    The canonical tensors that the fingerprint is over.
 
 A bundle appears whole or not at all: it is built in a folder beside its place and renamed there.
 """
