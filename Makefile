@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 SPEECH ?=
+# A range would take the newest build, with gigabytes of CUDA.
+TORCH ?= 2.13.0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Set PYTHON to choose an interpreter; otherwise the first of these that is new enough.
@@ -51,13 +53,14 @@ test: $(STAMP) ## run the tests and the examples in docstrings (SPEECH=folder: o
 demo: $(STAMP) ## embed, index, calibrate, verify, search on synthetic voices (SPEECH=folder: on real ones)
 	@$(BIN)/python benchmarks/demo.py $(if $(SPEECH),--speech '$(SPEECH)')
 
-constraints: ## pin what a fresh installation gives today (Python 3.11)
+constraints: ## pin what a fresh installation gives today (Python 3.11; PyTorch by hand: TORCH=2.13.0)
 	@rm -rf build/constraints && mkdir -p build
 	@python3.11 -m venv build/constraints
+	@build/constraints/bin/python -m pip install -qq 'torch==$(TORCH)'
 	@build/constraints/bin/python -m pip install -qq '.[cpu,dev]'
 	@{ echo '# Exact versions that `make` and CI install; lower bounds stand in pyproject.toml.'; \
 	   echo "# Made by \`make constraints\`: pip freeze of a fresh Python 3.11 environment with '.[cpu,dev]'."; \
-	   build/constraints/bin/python -m pip freeze --exclude vecsv; } > build/constraints.txt
+	   build/constraints/bin/python -m pip freeze --exclude vecsv | sed 's/+cpu$$//'; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt
 	@rm -rf build/constraints
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vecsv.calibration.search_run import SearchSettings
     from vecsv.embedding.run import EmbedSettings
     from vecsv.errors import VecsvError
+    from vecsv.stores import Stores
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "EmbedSettings",
     "SearchSettings",
     "Store",
+    "Stores",
     "VecsvError",
     "__version__",
     "embed",
@@ -39,6 +41,7 @@ _HOMES = {
     "EmbedSettings": "vecsv.embedding.run",
     "SearchSettings": "vecsv.calibration.search_run",
     "Store": "vecsv.api",
+    "Stores": "vecsv.stores",
     "VecsvError": "vecsv.errors",
     "embed": "vecsv.api",
     "evaluate": "vecsv.api",

@@ -9,12 +9,16 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecsv.audio.decode import Clip
 from vecsv.config import default_store
+from vecsv.engines.protocol import EngineSettings
 from vecsv.errors import ModelError, UsageError
 from vecsv.models import registry
 from vecsv.store.generation import latest
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from vecsv.calibration.search_record import SearchCalibration
     from vecsv.calibration.search_run import SearchSettings
     from vecsv.curation.audit import Audit
+    from vecsv.embedding.processes import DeviceProcesses
     from vecsv.embedding.run import EmbedSettings, EmbedSummary, Progress
     from vecsv.evaluation.record import Evaluation
     from vecsv.evaluation.sampling import SampleSettings
@@ -40,22 +45,28 @@ if TYPE_CHECKING:
     from vecsv.query.verify import Verification
     from vecsv.report.report import Report
     from vecsv.store.schema import FailedRow
+    from vecsv.turns import Names
 
 PathLike = str | Path
 Message = Callable[[str], None]
 
 
 def embed(
-    manifest: PathLike,
+    manifest: PathLike | None = None,
     store: PathLike | None = None,
     *,
+    rttm: PathLike | None = None,
+    audio: PathLike | None = None,
+    rttm_speakers: str = "local",
     model: PathLike | None = None,
     settings: EmbedSettings | None = None,
     progress: Progress | None = None,
     on_message: Message | None = None,
 ) -> EmbedSummary:
-    """Embed the recordings of a manifest into a store; see `Store.embed`."""
-    return Store(store, model=model, on_message=on_message).embed(manifest, settings=settings, progress=progress)
+    """Embed the recordings of a manifest, or the turns of an RTTM file, into a store; see `Store.embed`."""
+    return Store(store, model=model, on_message=on_message).embed(
+        manifest, rttm=rttm, audio=audio, rttm_speakers=rttm_speakers, settings=settings, progress=progress
+    )
 
 
 def evaluate(
@@ -68,6 +79,9 @@ def evaluate(
     model: PathLike | None = None,
     by: Sequence[str] = (),
     seed: int = 0,
+    engine: str = "auto",
+    device: str = "cpu",
+    precision: str = "fp32",
     progress: Callable[[int, int], None] | None = None,
     on_message: Message | None = None,
 ) -> Evaluation:
@@ -85,14 +99,19 @@ def evaluate(
         By default the store's, else ``ge2e``.
     by : sequence of str
         Columns of the manifest, or the store, to break the figures down by.
+    engine, device, precision : str
+        See `vecsv.engines.protocol.EngineSettings`.
     """
     from vecsv.evaluation.run import ListInputs, evaluate_list
 
+    # One thread a call: the run has a worker on every core.
+    settings = EngineSettings(engine, device, precision, threads=1)
+
     def embedder() -> Embedder:
-        # One thread a call: the run has a worker on every core.
         if store is None:
-            return registry.load(model or registry.DEFAULT_MODEL, threads=1, on_message=on_message)
-        return Store(store, model=model, on_message=on_message).embedder(threads=1)
+            return registry.load(model or registry.DEFAULT_MODEL, settings, on_message=on_message)
+        opened = Store(store, model=model, engine=engine, device=device, precision=precision, on_message=on_message)
+        return opened.embedder(threads=1)
 
     if store is not None and model is not None:
         # A store that has every recording would not be asked whether it is this model's.
@@ -113,6 +132,12 @@ class Store:
         Name of a model or folder of a bundle; by default the one the store was made with, else ``ge2e``.
     threads : int, optional
         Threads that a single query may use; by default one per core.
+    engine, precision : str
+        See `vecsv.engines.protocol.EngineSettings`.
+    device : str
+        As there; for embedding a manifest also several with commas between them, ``"cuda:0,cuda:1"``, which is a
+        process for each. A program that asks for several has to be importable, with its work under ``if __name__ ==
+        "__main__"``.
     on_message : callable, optional
         Told, in one line each, about things a person should know, such as a model being fetched.
 
@@ -130,11 +155,16 @@ class Store:
         *,
         model: PathLike | None = None,
         threads: int | None = None,
+        engine: str = "auto",
+        device: str = "cpu",
+        precision: str = "fp32",
         on_message: Message | None = None,
     ) -> None:
         self.folder = default_store() if folder is None else Path(folder)
         self._model = model
         self._threads = threads
+        # All are made here: a wrong word is refused at once.
+        self._engines = [EngineSettings(engine, one.strip(), precision) for one in device.split(",")]
         self._on_message = on_message
         self._embedders: dict[int, Embedder] = {}
 
@@ -161,26 +191,83 @@ class Store:
         return self._embedders[count]
 
     def _load(self, threads: int) -> Embedder:
+        if len(self._engines) > 1:
+            raise UsageError("several devices are for embedding a manifest", hint="name one with --device")
         generation = latest(self.folder)
-        name = self._model or (registry.DEFAULT_MODEL if generation is None else generation.model)
+        settings = replace(self._engines[0], threads=threads)
         try:
-            embedder = registry.load(name, threads=threads, on_message=self._on_message)
+            embedder = registry.load(self._model_name(), settings, on_message=self._on_message)
         except ModelError as error:
             if self._model is None and generation is not None and error.hint is None:
                 raise ModelError(error.what, where=error.where, hint="name the store's model with --model") from error
             raise
         if generation is not None:
+            from vecsv.embedding.windowed import for_queries
+
+            embedder = for_queries(embedder, generation.windows)
             generation.require_fingerprint(embedder.fingerprint, where=str(self.folder))
         return embedder
 
-    def embed(
-        self, manifest: PathLike, *, settings: EmbedSettings | None = None, progress: Progress | None = None
-    ) -> EmbedSummary:
-        """Embed the recordings of a manifest, taking up where an earlier run stopped; see `vecsv.embedding.run`."""
-        from vecsv.embedding.run import embed_manifest
+    def _model_name(self) -> PathLike:
+        generation = latest(self.folder)
+        return self._model or (registry.DEFAULT_MODEL if generation is None else generation.model)
 
-        # One thread a call: the run has a worker on every core, and they share the network.
-        return embed_manifest(Path(manifest), self.folder, self.embedder(threads=1), settings, progress=progress)
+    @contextmanager
+    def _workforce(self, workers: int) -> Iterator[tuple[Embedder, DeviceProcesses | None]]:
+        """The model and, where several devices were asked for, the processes that run it."""
+        if len(self._engines) == 1:
+            # One thread a call: the run has a worker on every core, and they share the network.
+            yield self.embedder(threads=1), None
+            return
+        from vecsv.embedding.processes import DeviceProcesses, load_on, workers_of_each
+
+        folder = registry.locate(self._model_name(), on_message=self._on_message)
+        devices = [one.device for one in self._engines]
+        count = workers or workers_of_each(devices)
+        with DeviceProcesses(partial(load_on, folder, self._engines[0]), devices, workers=count) as processes:
+            yield processes.embedder, processes
+
+    def embed(
+        self,
+        manifest: PathLike | None = None,
+        *,
+        rttm: PathLike | None = None,
+        audio: PathLike | None = None,
+        rttm_speakers: Names | str = "local",
+        settings: EmbedSettings | None = None,
+        progress: Progress | None = None,
+    ) -> EmbedSummary:
+        """Embed the recordings of a manifest, taking up where an earlier run stopped; see `vecsv.embedding.run`.
+
+        Parameters
+        ----------
+        manifest : path, optional
+            The recordings; with `rttm` those that its file ids stand for.
+        rttm : path, optional
+            Turns: each is embedded as a cut of its recording, with its own speaker.
+        audio : path, optional
+            With `rttm`, in place of `manifest`: a folder in which the file ids are names of files.
+        rttm_speakers : str
+            ``"local"``: names in `rttm` are their file's own; ``"global"``: they are people's.
+        settings : EmbedSettings, optional
+        progress : callable, optional
+        """
+        from vecsv.embedding.run import embed_source
+        from vecsv.embedding.sources import choose_source
+        from vecsv.embedding.windowed import for_queries
+        from vecsv.turns import Names
+
+        if rttm_speakers not in set(Names):
+            raise UsageError(f"RTTM speakers {str(rttm_speakers)!r}", hint="they are local or global")
+        given, turns, folder = (None if path is None else Path(path) for path in (manifest, rttm, audio))
+        source = choose_source(given, rttm=turns, audio=folder, names=Names(rttm_speakers))
+        with self._workforce(settings.workers if settings else 0) as (embedder, devices):
+            summary = embed_source(source, self.folder, embedder, settings, devices=devices, progress=progress)
+        # A store that is new may have been begun with windows.
+        generation = latest(self.folder)
+        rule = None if generation is None else generation.windows
+        self._embedders = {count: for_queries(one, rule) for count, one in self._embedders.items()}
+        return summary
 
     def failures(self) -> list[FailedRow]:
         """The manifest rows that gave no embedding, and why."""
@@ -331,12 +418,17 @@ class Store:
         embedder = self.embedder()
         calibration, cohort = self._calibration_and_cohort()
         decides = thresholds.choose(calibration, name=threshold_name, value=threshold)
+        generation = latest(self.folder)
+        if decides is not None and decides.origin == "store" and generation is not None:
+            notes = thresholds.note_on_windows(generation.windows)
+            decides = replace(decides, warnings=(*decides.warnings, *notes))
         return compare(
             sides[0],
             sides[1],
             decides,
             model=embedder.name,
             fingerprint=embedder.fingerprint,
+            engine=embedder.engine,
             mapping=None if calibration is None else calibration.llr,
             cohort=cohort,
         )

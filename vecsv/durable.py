@@ -64,11 +64,11 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Put a file in place with `write_file`, from memory."""
+def write_bytes(path: Path, content: bytes | memoryview, *, mode: int = 0o666) -> None:
+    """Put a file in place with `write_file`, from memory; `mode` as in `os.open`."""
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
+        _fill(temporary, content, mode)
 
     write_file(path, write)
 
@@ -78,7 +78,13 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def create_exclusively(path: Path, content: bytes) -> bool:
+def _fill(path: Path, content: bytes | memoryview, mode: int) -> None:
+    # The mode is given before the content: at no moment can others read what is not for them.
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+
+
+def create_exclusively(path: Path, content: bytes, *, mode: int = 0o666) -> bool:
     """Create a file with its whole content, unless a file of that name is there already.
 
     This is the one step a commit turns on. ``link`` fails when the name is taken, so of two writers exactly one wins;
@@ -92,7 +98,7 @@ def create_exclusively(path: Path, content: bytes) -> bool:
     make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
-        temporary.write_bytes(content)
+        _fill(temporary, content, mode)
         sync_file(temporary)
         try:
             path.hardlink_to(temporary)

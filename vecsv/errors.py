@@ -78,6 +78,10 @@ class StoreBusyError(StoreError):
     """Another process is writing to the store."""
 
 
+class UnknownSpeakerError(StoreError):
+    """A store knows nobody of that name."""
+
+
 class FingerprintMismatchError(StoreError):
     """Embeddings of two different models were about to meet."""
 

@@ -6,7 +6,8 @@ It makes a virtual environment (several GB once; `--venv` keeps it), lets the pu
 recording of the folder's ``manifest.tsv`` with its own code, embeds the same files with vecsv, and prints the
 smallest cosine of each corpus, with and without trimming of silences, and the equal error rate over all pairs
 of librispeech-test-other. It exits 1 when a cosine is below 0.999 or that rate above 0.5%. `--golden` records
-the public package's figures for the test that stands beside it.
+the public package's figures for the test that stands beside it, `--health` those that `vecsv models check` compares
+with.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from vecsv.audio.decode import Clip, read
 from vecsv.calibration.counts import error_counts
 from vecsv.calibration.metrics import eer
 from vecsv.errors import AudioError
+from vecsv.health.signals import speech_like
 from vecsv.models import ge2e, registry
 
 LEAST_COSINE = 0.999
@@ -42,6 +44,7 @@ MOST_EER = 0.005
 GOLDEN_CORPUS = "librispeech-test-other"
 WHOLE_ROWS = 3
 PROJECTIONS = 8
+HEALTH_SIGNALS = ((1.3, 1), (3.0, 2), (6.4, 3))
 
 Rows = NDArray[np.float32]
 
@@ -125,6 +128,20 @@ def write_golden(
     print(f"\nwrote {path}")
 
 
+def write_health(path: Path, rows: Rows) -> None:
+    """Record the public package's embeddings of made signals, for users' machines to compare with."""
+    golden = {
+        "source": "resemblyzer 0.1.4's own preprocess_wav and embed_utterance; written by benchmarks/parity/ge2e.py",
+        "fingerprint": registry.load("ge2e").fingerprint,
+        "signals": [list(signal) for signal in HEALTH_SIGNALS],
+        "embeddings": {
+            f"{seconds} s": _rounded(row, 7) for (seconds, _), row in zip(HEALTH_SIGNALS, rows, strict=True)
+        },
+    }
+    path.write_text(_one_line_each(golden), encoding="utf-8")
+    print(f"\nwrote {path}")
+
+
 def _one_line_each(golden: dict[str, Any]) -> str:
     """JSON with one line for each recording, so that a change of one shows as one line."""
     parts = []
@@ -147,6 +164,7 @@ def main() -> int:
     parser.add_argument("speech", type=Path, help="folder with manifest.tsv")
     parser.add_argument("--venv", type=Path, help="virtual environment for the public package, kept for the next time")
     parser.add_argument("--golden", type=Path, help="where to record the public package's figures")
+    parser.add_argument("--health", type=Path, help="where to record what `vecsv models check` compares with")
     arguments = parser.parse_args()
 
     with (arguments.speech / "manifest.tsv").open(encoding="utf-8", newline="") as file:
@@ -157,7 +175,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         scratch = Path(folder)
         made = []
-        for number, signal in enumerate(synthetic.signals().values()):
+        health = {f"health {seconds} s": speech_like(seconds, seed) for seconds, seed in HEALTH_SIGNALS}
+        for number, signal in enumerate((synthetic.signals() | health).values()):
             made.append(scratch / f"synthetic-{number}.wav")
             soundfile.write(made[-1], signal, synthetic.RATE, subtype="FLOAT")
         python = public_python((arguments.venv or scratch / "venv").resolve())
@@ -182,11 +201,13 @@ def main() -> int:
     if arguments.golden:
         write_golden(
             arguments.golden,
-            public["trimmed"][len(recordings) :],
+            public["trimmed"][len(recordings) : len(recordings) + len(synthetic.signals())],
             list(synthetic.signals()),
             public["trimmed"][chosen],
             [table[place]["path"] for place in chosen],
         )
+    if arguments.health:
+        write_health(arguments.health, public["trimmed"][-len(HEALTH_SIGNALS) :])
     print("\nparity holds" if good else "\nPARITY DOES NOT HOLD")
     return 0 if good else 1
 

@@ -139,6 +139,20 @@ def test_a_name_that_looks_like_an_address_or_an_option_is_a_file(
         assert read(Clip(Path(name))).size == 16000
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("around", [(b"", b"\0"), (b"ID3\x04\0\0\0\0\0\0", b"")], ids=["nul", "id3"])
+def test_a_playlist_in_disguise_opens_no_other_file(tmp_path: Path, around: tuple[bytes, bytes]) -> None:
+    other = convert(lossless(tmp_path, 1.0), tmp_path / "other.ts", "-c:a", "aac")
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:10", "#EXTINF:1,", f"file:{other}", "#EXT-X-ENDLIST", ""]
+    playlist = tmp_path / "innocent.wav"
+    playlist.write_bytes("\n".join(lines).encode().join(around))
+    with pytest.raises(AudioError) as caught:
+        read(Clip(playlist))
+    assert caught.value.code == "not-audio"
+    # The file it points at is one that would have been read.
+    assert read(Clip(other)).size > 15000
+
+
 def test_a_program_that_cannot_be_started_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", tone(1.0))
     with pytest.raises(AudioError) as caught:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.fixtures.sounds import bursts, noise, tone
 from vecsv.arrays import Waveform
+from vecsv.audio import decode
 from vecsv.audio.activity import WINDOW_SAMPLES, Activity, detect
-from vecsv.audio.quality import SNR_CEILING_DB, SNR_FLOOR_DB, Quality, QualityMeter, require_usable
+from vecsv.audio.decode import Clip
+from vecsv.audio.quality import MIN_SPREAD_DB, SNR_CEILING_DB, SNR_FLOOR_DB, Quality, QualityMeter, require_usable
 from vecsv.errors import AudioError
 
 GOOD = Quality(duration_s=3.0, speech_s=2.0, snr_db=20.0, clipped=0.0, peak=0.5)
@@ -141,3 +144,44 @@ def test_silence_is_refused(peak: float) -> None:
 
 def test_a_whisper_above_the_limit_is_not_silence() -> None:
     require_usable(dataclasses.replace(GOOD, peak=10 ** (-69 / 20)), "a.wav")
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 10.0])
+@pytest.mark.parametrize("rms", [0.02, 0.1, 0.25])
+def test_white_noise_is_refused_even_where_the_detector_takes_it_for_speech(seconds: float, rms: float) -> None:
+    quality = measure(
+        noise(seconds, rms=rms), Activity(np.ones(int(seconds * 16000) // WINDOW_SAMPLES, dtype=np.bool_))
+    )
+    with pytest.raises(
+        AudioError, match=r"x\.wav: noise or a tone, not speech: its level varies by 0\.\d dB only"
+    ) as caught:
+        require_usable(quality, "x.wav")
+    assert caught.value.code == "steady"
+
+
+def test_a_tone_is_refused() -> None:
+    with pytest.raises(AudioError, match="noise or a tone"):
+        require_usable(measure(tone(2.0, hertz=150.0), Activity(np.ones(66, dtype=np.bool_))), "x.wav")
+
+
+def test_the_spread_is_the_standard_deviation_of_the_levels_of_the_windows_with_speech() -> None:
+    flags = np.arange(100) % 3 > 0
+    waveform = noise(3.0, rms=0.05) * np.repeat(np.linspace(0.1, 2.0, 100), WINDOW_SAMPLES).astype(np.float32)
+    levels = [10 * np.log10(np.var(part.astype(np.float64))) for part in waveform.reshape(100, -1)[flags]]
+    assert measure(waveform, Activity(flags)).spread_db == pytest.approx(np.std(levels), abs=1e-6)
+
+
+def test_two_windows_of_speech_are_too_few_for_a_spread() -> None:
+    flags = np.zeros(100, dtype=np.bool_)
+    flags[:2] = True
+    assert measure(noise(3.0, rms=0.05), Activity(flags)).spread_db is None
+
+
+@pytest.mark.speech
+def test_no_real_speech_is_taken_for_a_steady_sound(speech: Path) -> None:
+    rows = [line.split("\t")[0] for line in (speech / "manifest.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    spreads = {}
+    for path in rows[::3]:
+        block = next(iter(decode.blocks(Clip(speech / path), sample_rate=16000, block_s=60.0)))
+        spreads[path] = measure(block).spread_db
+    assert {path: spread for path, spread in spreads.items() if spread is not None and spread < MIN_SPREAD_DB} == {}

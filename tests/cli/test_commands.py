@@ -41,7 +41,7 @@ class TestEmbed:
         outcome = run("embed", "--manifest", manifest, "--store", tmp_path / "new", "--json")
         assert outcome.code == 1
         assert set(outcome.json) == {
-            "store", "rows", "embedded", "failed", "embedded_before", "failed_before",
+            "store", "rows", "engine", "embedded", "failed", "embedded_before", "failed_before",
             "audio_s", "speech_s", "wall_s", "times_real_time", "failures",
         }  # fmt: skip
         (failure,) = outcome.json["failures"]
@@ -63,7 +63,7 @@ class TestEmbed:
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("vecsv.embedding.run.embed_manifest", interrupted)
+        monkeypatch.setattr("vecsv.embedding.run.embed_source", interrupted)
         outcome = run("embed", "--manifest", tmp_path / "train.tsv", "--store", tmp_path / "new")
         assert outcome.code == 130
         assert outcome.err == "vecsv: interrupted; what was finished is kept\n"
@@ -134,7 +134,7 @@ class TestVerify:
         document = run("verify", first, second, "--store", built, "--json").json
         assert set(document) == {
             "score", "cosine", "normalised", "llr", "same", "decision", "threshold", "threshold_name",
-            "threshold_origin", "threshold_source", "threshold_fmr", "threshold_fnmr", "model", "fingerprint",
+            "threshold_origin", "threshold_source", "threshold_fmr", "threshold_fnmr", "model", "fingerprint", "engine",
             "first", "second", "warnings",
         }  # fmt: skip
         assert set(document["first"]) == {"kind", "name", "utterances", "quality"}

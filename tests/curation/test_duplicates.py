@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.curation.synthetic import speakers_at_random, unit
 from vecsv.curation import duplicates
-from vecsv.curation.duplicates import twin_bound, twins
+from vecsv.curation.duplicates import Places, twin_bound, twins
 
 
 def close_pairs(vectors: np.ndarray, duration_s: np.ndarray, bound: float) -> set[frozenset[int]]:
@@ -38,6 +38,26 @@ def test_exactly_the_recordings_with_a_twin_are_found(seed: int) -> None:
         if len(set(labels[list(pair)])) == 2:
             earlier = found.first[found.second == later]
             assert labels[earlier] != labels[later]
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_windows_that_share_time_are_no_twins_and_hide_none(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = unit(rng.normal(size=(30, 3)))
+    utterances, start = rng.integers(0, 5, 30), rng.integers(0, 6, 30).astype(np.float64)
+    places = Places(utterances, start, start + 2)
+    length = np.full(30, 2.0)
+    found = twins(vectors, np.zeros(30, np.int64), length, 0.97, places=places)
+    pairs = {
+        pair
+        for pair in close_pairs(vectors, length, 0.97)
+        for i, j in [sorted(pair)]
+        if utterances[i] != utterances[j] or abs(start[i] - start[j]) >= 2
+    }
+    named = {frozenset(pair) for pair in zip(found.first.tolist(), found.second.tolist(), strict=True)}
+    assert named <= pairs
+    assert set().union(*named) == set().union(*pairs)
 
 
 def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:

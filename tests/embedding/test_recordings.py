@@ -9,7 +9,6 @@ from tests.fixtures.embedders import SpectralEmbedder
 from tests.fixtures.stores import speak, write_speakers
 from vecsv.arrays import Vectors, Waveform
 from vecsv.audio.decode import Clip
-from vecsv.embedding import recordings as module
 from vecsv.embedding.recordings import EmbeddedRecording, embed_all, embed_clips, embed_recordings
 from vecsv.errors import AudioError
 from vecsv.models.protocol import Prepared
@@ -20,8 +19,8 @@ RATE = 16000
 class Recorder(SpectralEmbedder):
     """Notes how much audio each call of the network gets."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, batch_s: float = 120.0) -> None:
+        super().__init__(batch_s=batch_s)
         self.calls: list[float] = []
 
     def embed(self, prepared: Sequence[Prepared]) -> Vectors:
@@ -55,23 +54,19 @@ def test_results_keep_the_order_and_a_failure_harms_no_other(tmp_path: Path) -> 
     assert [type(result) for _, result in found] == [EmbeddedRecording, AudioError, EmbeddedRecording]
 
 
-def test_the_network_never_gets_more_than_a_batch_of_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_SECONDS", 5.0)
+def test_the_network_never_gets_more_than_a_batch_of_audio(tmp_path: Path) -> None:
     write_speakers(tmp_path, 3, 4)
-    model = Recorder()
+    model = Recorder(batch_s=5.0)
     embed_all(model, [Clip(path) for path in sorted(tmp_path.rglob("*.wav"))])
     assert max(model.calls) <= 5.0
     assert sum(model.calls) == pytest.approx(12.0, abs=0.1)
 
 
-def test_a_long_recording_is_the_speech_weighted_mean_of_its_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "BLOCK_SECONDS", 2.0)
+def test_a_long_recording_is_the_speech_weighted_mean_of_its_blocks(tmp_path: Path) -> None:
     first, second = long_wave(2, "ann"), long_wave(2, "ben")
     second[RATE:] = 0
     clip = write(tmp_path / "long.wav", np.concatenate([first, second]))
-    model = SpectralEmbedder()
+    model = SpectralEmbedder(block_s=2.0)
     (whole,) = embed_all(model, [clip])
     parts = embed_all(model, [write(tmp_path / "1.wav", first), write(tmp_path / "2.wav", second)])
     expected = sum(part.quality.speech_s * part.vector.astype(np.float64) for part in parts)
@@ -81,10 +76,9 @@ def test_a_long_recording_is_the_speech_weighted_mean_of_its_blocks(
     assert whole.quality.speech_s == pytest.approx(sum(part.quality.speech_s for part in parts), abs=0.031)
 
 
-def test_a_silent_block_of_a_long_recording_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_SECONDS", 2.0)
+def test_a_silent_block_of_a_long_recording_counts_for_nothing(tmp_path: Path) -> None:
     speech = long_wave(2)
-    model = SpectralEmbedder()
+    model = SpectralEmbedder(block_s=2.0)
     gap = np.zeros(4 * RATE, np.float32)
     (with_gap,) = embed_all(model, [write(tmp_path / "gap.wav", np.concatenate([speech, gap, speech]))])
     (without,) = embed_all(model, [write(tmp_path / "none.wav", speech)])

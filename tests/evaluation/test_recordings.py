@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from tests.evaluation.conftest import Embedded
+from tests.fixtures.embedders import SpectralEmbedder
+from vecsv.audio.windows import Kept, WindowRule
+from vecsv.embedding.run import EmbedSettings, embed_manifest
 from vecsv.errors import ManifestError
 from vecsv.evaluation.recordings import find_recordings, recordings_of, rows_of
 from vecsv.store.reader import Snapshot
@@ -103,3 +106,11 @@ def test_rows_of_a_manifest_take_the_stores_embeddings(corpus: Path, store: Path
     for recording in recordings_of(rows, store=Snapshot.open(store)):
         assert recording.vector is not None
         np.testing.assert_array_equal(recording.vector, embedded[recording.name])
+
+
+def test_a_window_is_not_taken_for_its_recording(corpus: Path, tmp_path: Path) -> None:
+    settings = EmbedSettings(windows=WindowRule(0.5, 0.5, Kept.ROWS))
+    embed_manifest(corpus / "train.tsv", tmp_path / "store", SpectralEmbedder(), settings)
+    (found,) = find_recordings([TWO], root=corpus, store=Snapshot.open(tmp_path / "store"))
+    assert found.vector is None
+    assert found.speaker == "speaker-001"

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from vecsv.fetching.wheel import fetch_wheel
 from vecsv.models import ge2e
 from vecsv.models.cards import find_card
-from vecsv.models.pull import UnreachableModelError, download
+from vecsv.models.pull import UnreachableModelError
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +22,7 @@ def ge2e_model(ge2e_folder: Path) -> ge2e.Ge2e:
 def ge2e_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that the default model comes in."""
     try:
-        return download(find_card("ge2e"), tmp_path_factory.mktemp("wheel"))
+        card = find_card("ge2e")
+        return fetch_wheel(card.name, card.source, tmp_path_factory.mktemp("wheel"))
     except UnreachableModelError as error:
         pytest.skip(str(error))

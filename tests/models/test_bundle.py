@@ -30,6 +30,7 @@ TENSORS = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.ar
 BUNDLE = Bundle(
     name="tiny",
     family="ge2e",
+    network={},
     description="a model for tests",
     dim=256,
     sample_rate=16000,
@@ -37,7 +38,6 @@ BUNDLE = Bundle(
     windowing=ge2e.WINDOWING,
     pooling=POOLING,
     fingerprint=fingerprint(TENSORS, frontend=ge2e.FRONTEND, windowing=ge2e.WINDOWING, pooling=POOLING),
-    engine="onnxruntime",
     licence="CC0-1.0",
     source={"package": "none", "version": "0"},
     reference_calibration=None,
@@ -47,7 +47,7 @@ BUNDLE = Bundle(
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    return write_bundle(tmp_path / "models" / "tiny", BUNDLE, tensors=TENSORS, network=b"a network")
+    return write_bundle(tmp_path / "models" / "tiny", BUNDLE, tensors=TENSORS, graph=b"a network")
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -66,9 +66,7 @@ def test_a_bundle_comes_back_as_it_was_written(tiny: Path) -> None:
 
 def test_a_reference_calibration_comes_back_with_its_source(tmp_path: Path) -> None:
     reference = {"data": "some corpus", "thresholds": {"eer": 0.7}}
-    folder = write_bundle(
-        tmp_path / "m", replace(BUNDLE, reference_calibration=reference), tensors=TENSORS, network=b"n"
-    )
+    folder = write_bundle(tmp_path / "m", replace(BUNDLE, reference_calibration=reference), tensors=TENSORS, graph=b"n")
     assert read_bundle(folder).reference_calibration == reference
 
 
@@ -80,7 +78,7 @@ def test_nothing_else_is_left_beside_a_bundle(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"format_version": 2}, "format version 2"),
+        ({"format_version": 1}, "format version 1"),
         ({"colour": "red"}, "unknown or missing: colour"),
         ({"dim": "256"}, "dim is '256'"),
         ({"frontend": None}, "frontend is no object"),
@@ -140,9 +138,9 @@ def test_a_changed_rule_is_found_by_verification(tiny: Path) -> None:
 
 def test_a_bundle_that_is_there_stays_unless_it_is_to_be_replaced(tiny: Path) -> None:
     other = replace(BUNDLE, description="another")
-    write_bundle(tiny, other, tensors=TENSORS, network=b"another")
+    write_bundle(tiny, other, tensors=TENSORS, graph=b"another")
     assert verify_bundle(tiny).description == BUNDLE.description
-    write_bundle(tiny, other, tensors=TENSORS, network=b"another", replace=True)
+    write_bundle(tiny, other, tensors=TENSORS, graph=b"another", replace=True)
     assert verify_bundle(tiny).description == "another"
     assert [path.name for path in tiny.parent.iterdir()] == ["tiny"]
 
@@ -153,7 +151,7 @@ def test_writers_at_the_same_time_leave_one_whole_bundle(replacing: bool, tmp_pa
 
     def write(number: int) -> None:
         bundle = replace(BUNDLE, description=f"writer {number}")
-        write_bundle(folder, bundle, tensors=TENSORS, network=b"%d" % number, replace=replacing)
+        write_bundle(folder, bundle, tensors=TENSORS, graph=b"%d" % number, replace=replacing)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(24)))
@@ -183,7 +181,7 @@ def test_a_fault_leaves_nothing_half_written(call: str, step: int, tmp_path: Pat
         else:
             patch.setattr(Path, "rename", failing(Path.rename))
         try:
-            write_bundle(folder, BUNDLE, tensors=TENSORS, network=b"a network")
+            write_bundle(folder, BUNDLE, tensors=TENSORS, graph=b"a network")
         except ModelError as error:
             assert "No space left on device" in str(error)
             assert str(folder) in str(error)
@@ -191,7 +189,7 @@ def test_a_fault_leaves_nothing_half_written(call: str, step: int, tmp_path: Pat
             assert calls < step
     assert not folder.exists() or verify_bundle(folder)
     assert [path.name for path in folder.parent.iterdir()] in ([], ["tiny"])
-    write_bundle(folder, BUNDLE, tensors=TENSORS, network=b"a network")
+    write_bundle(folder, BUNDLE, tensors=TENSORS, graph=b"a network")
     assert verify_bundle(folder).name == "tiny"
 
 

@@ -21,6 +21,7 @@ from tests.models.variants import Tensors, variant
 from vecsv.arrays import Vectors
 from vecsv.audio.activity import detect
 from vecsv.audio.decode import Clip, read
+from vecsv.engines.protocol import EngineSettings
 from vecsv.errors import AudioError, ModelError
 from vecsv.frontend.spec import Trimming
 from vecsv.models import ge2e
@@ -143,7 +144,7 @@ def test_one_model_serves_several_threads(ge2e_model: ge2e.Ge2e) -> None:
 
 
 def test_more_threads_for_one_call_give_the_same_embedding(ge2e_model: ge2e.Ge2e, ge2e_folder: Path) -> None:
-    two = ge2e.load(ge2e_folder, threads=2)
+    two = ge2e.load(ge2e_folder, EngineSettings(threads=2))
     np.testing.assert_allclose(embed(two, *SIGNALS.values()), embed(ge2e_model, *SIGNALS.values()), atol=1e-5)
 
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tests.models import legacy
+from tests.checkpoints import legacy
 from vecsv.errors import ModelError
 from vecsv.models import ge2e
 from vecsv.models.ge2e_conversion import expected_shapes, onnx_network, read_checkpoint

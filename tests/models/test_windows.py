@@ -69,6 +69,13 @@ def test_an_impossible_rule_is_refused(values: tuple[int, int, float]) -> None:
         Windowing(*values)
 
 
-def test_another_pooling_is_refused_because_this_version_has_only_one() -> None:
+@pytest.mark.parametrize(
+    "change", [{"windows": "max"}, {"blocks": "mean"}, {"block_s": 0.0}, {"block_s": True}, {"x": 1}]
+)
+def test_another_pooling_is_refused_because_this_version_has_only_one(change: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="not known to this version"):
-        Pooling.from_json({**POOLING.to_json(), "block_s": 30.0})
+        Pooling.from_json({**POOLING.to_json(), **change})
+
+
+def test_blocks_may_be_of_another_length() -> None:
+    assert Pooling.from_json({**POOLING.to_json(), "block_s": 30}) == Pooling(block_s=30.0)

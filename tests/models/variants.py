@@ -34,5 +34,5 @@ def variant(
     tensors = change(tensors) if change else tensors
     changed = replace(bundle, frontend=frontend or bundle.frontend, windowing=windowing or bundle.windowing)
     mark = fingerprint(tensors, frontend=changed.frontend, windowing=changed.windowing, pooling=changed.pooling)
-    write_bundle(folder, replace(changed, fingerprint=mark), tensors=tensors, network=onnx_network(tensors))
+    write_bundle(folder, replace(changed, fingerprint=mark), tensors=tensors, graph=onnx_network(tensors))
     return ge2e.load(folder)

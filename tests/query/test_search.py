@@ -77,6 +77,40 @@ def test_utterances_are_listed_one_by_one_when_asked_for(tmp_path: Path) -> None
     assert len({hit.row_id for hit in hits}) == 3
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    windows=st.lists(st.integers(1, 12), min_size=1, max_size=12),
+    own=st.lists(st.sampled_from("abx"), max_size=4),
+    top_k=st.integers(1, 8),
+    first_fetch=st.sampled_from([1, 4, 1024]),
+)
+def test_an_utterance_of_many_windows_is_one_hit_the_best_of_them(
+    tmp_path_factory: pytest.TempPathFactory, windows: list[int], own: list[str], top_k: int, first_fetch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    rows = [
+        embedded(20 * number + segment, "a", utt_id=f"long-{number}", segment=segment, offset_s=1.5 * segment)
+        for number, count in enumerate(windows)
+        for segment in range(count)
+    ]
+    make_store(folder, rows)
+    build_index(folder)
+    people = enrolled(own)
+    (query,) = unit_vectors(1, seed=7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_FIRST_FETCH", first_fetch)
+        where = Candidates(open_index(Snapshot.open(folder)), people)
+        (hits,) = search(where, query[None], top_k, Level.UTTERANCE)
+    best: dict[str, tuple[float, int]] = {
+        name: (float(vector @ query), 0) for name, vector in zip(people.utt_ids, people.vectors, strict=True)
+    }
+    for row in rows:
+        best[row.utt_id] = max(best.get(row.utt_id, (-2.0, 0)), (float(row.embedding @ query), row.segment))
+    expected = sorted(best.items(), key=lambda pair: -pair[1][0])[:top_k]
+    assert [(hit.utt_id, hit.segment) for hit in hits] == [(name, segment) for name, (_, segment) in expected]
+    assert [hit.offset_s for hit in hits] == [1.5 * hit.segment for hit in hits]
+
+
 def test_a_hit_names_the_best_utterance_and_its_recording(tmp_path: Path) -> None:
     where = candidates(tmp_path, ["a", "b", "a"])
     (hit, *_) = search(where, embedded(2, "a").embedding[None], 1)[0]

@@ -29,6 +29,7 @@ def embedded(number: int, speaker: str = "ann", **changes: object) -> EmbeddedRo
         "channel": None,
         "start_s": None,
         "end_s": None,
+        "offset_s": 0.0,
         "duration_s": 3.0,
         "speech_s": 2.5,
         "snr_db": 12.5,

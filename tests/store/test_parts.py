@@ -55,6 +55,12 @@ def test_every_shard_says_which_model_it_is_of(tmp_path: Path) -> None:
     assert schema_of(GENERATION).metadata == metadata
 
 
+def test_a_shard_says_what_computed_it(tmp_path: Path) -> None:
+    engine = "openvino 2026.4.1, cpu, bf16"
+    part = write_embeddings(tmp_path, GENERATION, [embedded(1)], first_row_id=0, part=0, engine=engine)
+    assert read_part(tmp_path, part).schema.metadata[b"vecsv.engine"].decode() == engine
+
+
 def test_failures_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [failed(1), failed(2, speaker=None, code="bad-row", reason="3 columns")]
     assert failed_rows(read_part(tmp_path, write_failures(tmp_path, rows, part=0))) == rows

@@ -25,7 +25,7 @@ from vecsv.audio.sndfile import SndfileSource
 from vecsv.audio.source import Source, UnknownFormatError
 from vecsv.errors import AudioError
 
-__all__ = ["CUT_TOLERANCE_S", "MIN_RATE", "Clip", "blocks", "read", "sha256"]
+__all__ = ["CUT_TOLERANCE_S", "MIN_RATE", "Clip", "blocks", "channels", "read", "sha256"]
 
 CUT_TOLERANCE_S: Final = 0.1
 """How far a cut may end beyond its recording, in seconds: lists of segments often round up."""
@@ -132,6 +132,18 @@ def read(clip: Clip, *, sample_rate: int = 16000, max_s: float | None = None) ->
     stream = blocks(clip, sample_rate=sample_rate, block_s=60.0 if max_s is None else max_s)
     with closing(stream):
         return next(stream) if max_s is not None else np.concatenate(list(stream))
+
+
+def channels(path: Path) -> int:
+    """How many channels a recording has.
+
+    Raises
+    ------
+    AudioError
+        When it cannot be read as audio.
+    """
+    with closing(_open(path)) as source:
+        return source.channels
 
 
 def _open(path: Path) -> Source:

@@ -26,6 +26,12 @@ _HEADER: Final = struct.Struct(">4s5I")
 _MAGIC: Final = b".snd"
 _FLOAT_ENCODING: Final = 6
 _SAMPLE_BYTES: Final = 4
+# What holds its audio itself. A playlist (hls, dash, concat, imf, ...) would open other files of this machine, and is
+# recognised by its content whatever it is called and whatever stands around it.
+_FORMATS: Final = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "nistsphere,nut,ogg,oma,qcp,rm,shn,tak,tta,voc,w64,wav,wv,xwma"
+)
 # ffmpeg ends with success when a file stops in the middle; these are its words for what the container missed.
 _CUT_SHORT: Final = ("partial file", "ended prematurely")
 
@@ -53,7 +59,7 @@ class FfmpegSource:
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         command = [program, "-nostdin", "-v", "error"]
         # Playlists and the like may point anywhere: nothing but this file, on this machine, is to be read.
-        command += ["-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
+        command += ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS, "-i", f"file:{path.absolute()}"]
         command += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
         try:
             self._process = subprocess.Popen(

@@ -32,6 +32,13 @@ GAP_WINDOWS: Final = 3
 MIN_NOISE_WINDOWS: Final = 5
 """Windows of noise (0.15 s) that an estimate of it needs at least."""
 
+MIN_SPREAD_DB: Final = 0.8
+"""A recording whose speech varies less in level is a steady sound that the detector took for speech.
+
+White noise gives 0.3 dB and a hum 0; of 651 recordings of speech (LibriSpeech, VCTK, AMI, AISHELL-1, single digits) the
+least lively, a digit of 0.3 s, gives 1.1 dB, and the least of those over a second 4.1 dB.
+"""
+
 SNR_FLOOR_DB: Final = -20.0
 """Given where speech is no louder than the noise, or weaker than this."""
 
@@ -56,6 +63,8 @@ class Quality:
         Share of samples, in [0, 1], at or beyond 0.999 of full scale.
     peak : float
         Largest absolute value of a sample.
+    spread_db : float or None
+        Standard deviation of the level, in dB, over the windows of 30 ms with speech; None with fewer than three.
     """
 
     duration_s: float
@@ -63,6 +72,7 @@ class Quality:
     snr_db: float | None
     clipped: float
     peak: float
+    spread_db: float | None = None
 
 
 class QualityMeter:
@@ -82,7 +92,7 @@ class QualityMeter:
     >>> meter = QualityMeter()
     >>> meter.add(silence, detect(silence))
     >>> meter.result()
-    Quality(duration_s=1.0, speech_s=0.0, snr_db=None, clipped=0.0, peak=0.0)
+    Quality(duration_s=1.0, speech_s=0.0, snr_db=None, clipped=0.0, peak=0.0, spread_db=None)
     """
 
     def __init__(self) -> None:
@@ -128,11 +138,12 @@ class QualityMeter:
             snr_db=_snr_db(flags, powers),
             clipped=self._clipped / max(self._samples, 1),
             peak=self._peak,
+            spread_db=_spread_db(powers[flags]),
         )
 
 
 def require_usable(quality: Quality, where: str) -> None:
-    """Refuse a recording that is too short or silent; whether there is speech in it is the model's question.
+    """Refuse a recording that is too short, silent or a steady sound; the model asks whether there is speech in it.
 
     Parameters
     ----------
@@ -144,7 +155,7 @@ def require_usable(quality: Quality, where: str) -> None:
     Raises
     ------
     AudioError
-        ``too-short`` or ``silent``.
+        ``too-short``, ``silent`` or ``steady``.
 
     Examples
     --------
@@ -159,6 +170,9 @@ def require_usable(quality: Quality, where: str) -> None:
     if quality.peak < 10.0 ** (SILENCE_DBFS / 20.0):
         level = "every sample is zero" if quality.peak == 0.0 else f"its peak is below {SILENCE_DBFS:g} dBFS"
         raise AudioError("silent", f"all silence: {level}", where=where)
+    if quality.spread_db is not None and quality.spread_db < MIN_SPREAD_DB:
+        varies = f"its level varies by {quality.spread_db:.1f} dB only"
+        raise AudioError("steady", f"noise or a tone, not speech: {varies}", where=where)
 
 
 def _snr_db(speech: Flags, powers: NDArray[np.float64]) -> float | None:
@@ -174,6 +188,13 @@ def _snr_db(speech: Flags, powers: NDArray[np.float64]) -> float | None:
     # A difference of logarithms: the ratio itself may be too large for a float.
     ratio_db = 10.0 * (math.log10(signal) - math.log10(noise))
     return min(max(ratio_db, SNR_FLOOR_DB), SNR_CEILING_DB)
+
+
+def _spread_db(speech: NDArray[np.float64]) -> float | None:
+    if speech.size < 3:
+        return None
+    # A window of zeros among others is as far down as a level goes here: 200 dB.
+    return float(np.std(10.0 * np.log10(np.maximum(speech, 1e-20))))
 
 
 def _window_powers(whole_windows: Waveform) -> NDArray[np.float64]:

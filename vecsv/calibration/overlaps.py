@@ -1,4 +1,4 @@
-"""Cuts of one recording that share some of its time: no comparison of two voices, so never a pair."""
+"""Cuts or windows of one recording that share some of its time: no comparison of two voices, so never a pair."""
 
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ from vecsv.store.reader import Snapshot
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PLACE = ("start_s", "end_s", "offset_s", "duration_s")
+"""Columns that say where in its recording a row lies."""
+
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
@@ -28,7 +31,7 @@ class Utterances:
         Numbers that are equal where speaker, session and recording are; a session that is not known is -1. Two
         channels of one file are two recordings.
     start_s, end_s : float64 ``(n,)``
-        The cut, in seconds; a whole recording goes from 0 to infinity.
+        The cut, or the window in it, in seconds; a whole recording goes from 0 to infinity.
     """
 
     row_ids: RowIds
@@ -50,20 +53,32 @@ def read_utterances(snapshot: Snapshot) -> Utterances:
     """
     import pyarrow.compute as pc
 
-    table = snapshot.table(["speaker", "session", "audio_sha256", "channel", "start_s", "end_s"])
+    table = snapshot.table(["speaker", "session", "audio_sha256", "channel", *PLACE])
     channels = table.column("channel").fill_null(0).cast("string")
     recordings = pc.binary_join_element_wise(table.column("audio_sha256"), channels, "/")
     row_ids, vectors = snapshot.vectors()
     _require_finite(snapshot, row_ids, vectors)
+    start_s, end_s = places_of(table, snapshot)
     return Utterances(
         row_ids=row_ids,
         vectors=vectors,
         speakers=codes_of(table.column("speaker")),
         sessions=codes_of(table.column("session")),
         recordings=codes_of(recordings),
-        start_s=table.column("start_s").fill_null(0.0).to_numpy(),
-        end_s=table.column("end_s").fill_null(np.inf).to_numpy(),
+        start_s=start_s,
+        end_s=end_s,
     )
+
+
+def places_of(table: pa.Table, snapshot: Snapshot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each row of a table with the columns `PLACE` lies in its recording: start and end, in seconds."""
+    start: NDArray[np.float64] = table.column("start_s").fill_null(0.0).to_numpy()
+    if not snapshot.generation.has_window_rows:
+        return start, table.column("end_s").fill_null(np.inf).to_numpy()
+    start = start + table.column("offset_s").to_numpy()
+    end = start + table.column("duration_s").to_numpy()
+    # Or windows that touch would overlap by the last digit of a sum.
+    return np.round(start, 6), np.round(end, 6)
 
 
 def _require_finite(snapshot: Snapshot, row_ids: RowIds, vectors: Vectors) -> None:

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from vecsv.cli.options import ChannelOption, JsonOption, ModelOption, StoreOption
+from vecsv.cli.options import (
+    ChannelOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    StoreOption,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +31,9 @@ def enroll(
     store: StoreOption = None,
     model: ModelOption = None,
     channel: ChannelOption = None,
+    engine: EngineOption = "auto",
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "fp32",
     json: JsonOption = False,
 ) -> None:
     """Enrol a person; the next search and verification find them at once.
@@ -37,7 +48,8 @@ def enroll(
     from vecsv.api import Store
     from vecsv.cli import show
 
-    added = Store(store, model=model, on_message=show.message).enroll(speaker, recordings, channel=channel)
+    target = Store(store, model=model, engine=engine, device=device, precision=precision, on_message=show.message)
+    added = target.enroll(speaker, recordings, channel=channel)
     if json:
         show.as_json(asdict(added))
         return

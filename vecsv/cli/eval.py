@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vecsv.cli.options import JsonOption, ModelOption
+from vecsv.cli.options import DeviceOption, EngineOption, JsonOption, ModelOption, PrecisionOption
 from vecsv.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ def evaluate(
     scores: Annotated[
         Path | None, typer.Option("--scores", help="TSV for the scores: label, enrolment, test, score.")
     ] = None,
+    engine: EngineOption = "auto",
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "fp32",
     json: JsonOption = False,
 ) -> None:
     """Work out EER, minDCF and the rest for a trial list, or for pairs of a store.
@@ -95,11 +98,16 @@ def evaluate(
                 model=model,
                 by=by or (),
                 seed=seed,
+                engine=engine,
+                device=device,
+                precision=precision,
                 progress=meter,
                 on_message=show.message,
             )
     else:
         _refuse("pairs of a store", manifest=manifest, enrol=enrol, root=root, model=model)
+        chosen = {"engine": engine != "auto", "device": device != "cpu", "precision": precision != "fp32"}
+        _refuse("pairs of a store, whose embeddings are there", **chosen)
         settings = SampleSettings(ratio or 99, per_speaker or 200, seed, cross_session, all_pairs)
         with show.progress("scoring pairs") as meter:
             wanted = out is not None or scores is not None

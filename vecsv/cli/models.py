@@ -1,108 +1,85 @@
-"""`vecsv models list | pull | show`."""
+"""`vecsv models`: gathers its commands, one file each where they are more than a few lines."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from vecsv.cli.options import JsonOption
 
+# In the order of a model's life; each function stands in vecsv/cli/models_<name>.py.
+_COMMANDS = ("pull", "add", "show", "check", "export", "quantize", "remove")
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="List, fetch and describe speaker models.", no_args_is_help=True)
+    group = typer.Typer(help="List, fetch, add, check and describe speaker models.", no_args_is_help=True)
     group.command("list")(list_models)
-    group.command("pull")(pull)
-    group.command("show")(show_model)
+    group.command("presets")(list_presets)
+    for name in _COMMANDS:
+        group.command(name)(getattr(import_module(f"vecsv.cli.models_{name}"), name))
     app.add_typer(group, name="models")
 
 
-def list_models(json: JsonOption = False) -> None:
-    """List the models that can be used by name.
+def list_models(
+    cached: Annotated[bool, typer.Option("--cached", help="Only those in the cache.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the models that can be used by name: those vecsv can fetch, and those in the cache.
 
-    Example: `vecsv models list`
+    Examples: `vecsv models list`, `vecsv models list --cached --json`
     """
+    from dataclasses import asdict
+
     from vecsv.cli import show
     from vecsv.models import registry
 
-    cards = registry.known_models()
+    models = [model for model in registry.listing() if model.state != "not cached" or not cached]
+    if json:
+        show.as_json([{**asdict(model), "installed": model.state == "cached"} for model in models])
+        return
+    show.table(
+        ["name", "family", "dims", "in the cache", "MB", "licence", "EER", "description"],
+        [
+            (
+                model.name,
+                model.family,
+                model.dim,
+                {"cached": "yes", "not cached": "no"}.get(model.state, model.state),
+                model.download_mb if model.size_bytes is None else max(1, round(model.size_bytes / 1e6)),
+                model.licence,
+                None if model.eer is None else f"{model.eer:.1%}",
+                model.description,
+            )
+            for model in models
+        ],
+        right=(2, 4, 6),
+    )
+
+
+def list_presets(json: JsonOption = False) -> None:
+    """List the presets that say what exported ONNX models were trained to see; one goes with `models add --preset`.
+
+    Example: `vecsv models presets`
+    """
+    from vecsv.cli import show
+    from vecsv.models.presets import known_presets
+
+    presets = known_presets()
     if json:
         show.as_json(
             [
                 {
-                    "name": card.name,
-                    "family": card.family,
-                    "installed": registry.installed(card.name),
-                    "licence": card.licence,
-                    "description": card.description,
+                    "name": preset.name,
+                    "description": preset.description,
+                    "files": preset.files,
+                    "frontend": preset.frontend.to_json(),
+                    "sources": list(preset.sources),
                 }
-                for card in cards
+                for preset in presets
             ]
         )
         return
-    show.table(
-        ["name", "in the cache", "licence", "description"],
-        [
-            (card.name, "yes" if registry.installed(card.name) else "no", card.licence, card.description)
-            for card in cards
-        ],
-    )
-
-
-def pull(
-    name: Annotated[str, typer.Argument(help="A model's name.", show_default=False)] = "ge2e",
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", help="Take it from this wheel on disk instead of fetching it.", show_default=False, readable=False
-        ),
-    ] = None,
-) -> None:
-    """Fetch a model into the cache and check it.
-
-    Examples: `vecsv models pull ge2e`, `vecsv models pull ge2e --from Resemblyzer-0.1.4-py3-none-any.whl`
-    """
-    from vecsv.cli import show
-    from vecsv.models import registry
-
-    folder = registry.pull(name, source=source, on_message=show.message)
-    show.line(str(folder))
-
-
-def show_model(
-    name: Annotated[
-        str, typer.Argument(help="A model's name, or the folder of a bundle.", show_default=False)
-    ] = "ge2e",
-    json: JsonOption = False,
-) -> None:
-    """Describe a model in the cache, after checking its files against its checksums.
-
-    Example: `vecsv models show ge2e`
-    """
-    from vecsv.cli import show
-    from vecsv.models import registry
-    from vecsv.models.bundle import verify_bundle
-
-    folder = registry.locate(name, on_message=show.message)
-    bundle = verify_bundle(folder)
-    if json:
-        show.as_json(bundle.to_json())
-        return
-    reference = bundle.reference_calibration
-    show.facts(
-        [
-            ("name", bundle.name),
-            ("what", bundle.description),
-            ("family", bundle.family),
-            ("dimensions", bundle.dim),
-            ("sample rate", f"{bundle.sample_rate:,} Hz"),
-            ("fingerprint", bundle.fingerprint),
-            ("engine", bundle.engine),
-            ("licence", bundle.licence),
-            ("source", ", ".join(f"{key} {value}" for key, value in bundle.source.items())),
-            ("reference calibration", "none" if reference is None else reference["source"]),
-            ("folder", folder),
-        ]
-    )
+    show.table(["preset", "for", "what"], [(preset.name, preset.files, preset.description) for preset in presets])

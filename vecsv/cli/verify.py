@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vecsv.cli.options import ChannelOption, JsonOption, ModelOption, StoreOption
+from vecsv.cli.options import (
+    ChannelOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+    StoresOption,
+)
+from vecsv.cli.stores import open_stores
+from vecsv.errors import UsageError
 
 if TYPE_CHECKING:
+    from vecsv.query.several import Verdict
     from vecsv.query.verify import Side, Verification
 
 SAME, DIFFERENT, UNDECIDED = 0, 1, 3
+DECISIONS = {True: "same speaker", False: "different speakers", None: "undecided"}
+WORDS = {True: "same", False: "different", None: None}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,22 +49,36 @@ def verify(
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Decide by this threshold of your own.", show_default=False)
     ] = None,
-    store: StoreOption = None,
+    store: StoresOption = None,
     model: ModelOption = None,
     channel: ChannelOption = None,
+    engine: EngineOption = "auto",
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "fp32",
     json: JsonOption = False,
 ) -> None:
     """Say whether two recordings, or a recording and a known speaker, are the same person.
 
-    Exit code: 0 same, 1 different, 2 error, 3 no calibrated threshold (the score is printed).
+    Exit code: 0 same, 1 different, 2 error, 3 no calibrated threshold (the score is printed). With several stores: 0
+    when all say same, 1 when all say different or they disagree, 3 when any has no calibrated threshold.
 
-    Examples: `vecsv verify a.wav b.wav`, `vecsv verify a.wav --speaker alice --threshold-name fmr-0.001`
+    Examples: `vecsv verify a.wav b.wav`, `vecsv verify a.wav --speaker alice --threshold-name fmr-0.001`,
+    `vecsv verify a.wav b.wav --store wavlm=calls-wavlm --store ecapa=calls-ecapa`
     """
-    from vecsv.api import Store
     from vecsv.cli import show
+    from vecsv.stores import Stores
 
-    target = Store(store, model=model, on_message=show.message)
-    answer = target.verify(
+    asked = open_stores(store, model=model, engine=engine, device=device, precision=precision)
+    if isinstance(asked, Stores):
+        if threshold is not None:
+            raise UsageError("--threshold is a score of one model", hint="with several stores: --threshold-name")
+        verdict = asked.verify(first, second, speaker=speaker, threshold_name=threshold_name, channel=channel)
+        if json:
+            show.as_json(_joined_document(verdict))
+        else:
+            _print_joined(verdict)
+        raise typer.Exit(UNDECIDED if verdict.undecided else SAME if verdict.same else DIFFERENT)
+    answer = asked.verify(
         first, second, speaker=speaker, threshold=threshold, threshold_name=threshold_name, channel=channel
     )
     if json:
@@ -65,7 +92,25 @@ def verify(
 def _print(answer: Verification) -> None:
     from vecsv.cli import show
 
-    decision = {True: "same speaker", False: "different speakers", None: "undecided"}[answer.same]
+    show.facts(_facts(answer))
+
+
+def _print_joined(verdict: Verdict) -> None:
+    """One column for each store."""
+    from vecsv.cli import show
+
+    columns = {name: dict(_facts(answer)) for name, answer in verdict.answers.items()}
+    labels = dict.fromkeys(label for column in columns.values() for label in column)
+    rows: list[list[object]] = [[label, *(column.get(label) for column in columns.values())] for label in labels]
+    rows.append(["model", *(answer.model for answer in verdict.answers.values())])
+    show.table(["", *columns], rows)
+    show.line()
+    known = "one of them has no calibrated threshold" if verdict.undecided else "the stores disagree"
+    show.line(f"all agree: {DECISIONS[verdict.same]}" if verdict.agree else f"undecided: {known}")
+    show.warnings(f"{name}: {warning}" for name, answer in verdict.answers.items() for warning in answer.warnings)
+
+
+def _facts(answer: Verification) -> list[tuple[str, str]]:
     threshold = answer.threshold
     if threshold is None:
         rule = "none calibrated"
@@ -74,10 +119,10 @@ def _print(answer: Verification) -> None:
         rates = "" if threshold.fmr is None else f", FMR {threshold.fmr:.3%}, FNMR {threshold.fnmr:.2%} {where}"
         rule = f"{threshold.value:.4f} ({threshold.name}, from {threshold.source}{rates})"
     cosine = f" (normalised; cosine {answer.cosine:.4f})" if answer.normalised else ""
-    facts = [("decision", decision), ("score", f"{answer.score:.4f}{cosine}"), ("threshold", rule)]
+    facts = [("decision", DECISIONS[answer.same]), ("score", f"{answer.score:.4f}{cosine}"), ("threshold", rule)]
     if answer.llr is not None:
         facts.append(("evidence", f"log-likelihood ratio {answer.llr:+.2f}: {_likelihood(answer.llr)}"))
-    show.facts(facts)
+    return facts
 
 
 def _likelihood(llr: float) -> str:
@@ -85,6 +130,14 @@ def _likelihood(llr: float) -> str:
     probability = 1 / (1 + math.exp(-llr)) if llr > -700 else 0.0
     shown = "over 99.9%" if probability > 0.999 else "under 0.1%" if probability < 0.001 else f"{probability:.1%}"
     return f"{shown} the same speaker, if both were as likely before"
+
+
+def _joined_document(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "stores": {name: _document(answer) for name, answer in verdict.answers.items()},
+        "agree": verdict.agree,
+        "decision": WORDS[verdict.same],
+    }
 
 
 def _document(answer: Verification) -> dict[str, Any]:
@@ -95,7 +148,7 @@ def _document(answer: Verification) -> dict[str, Any]:
         "normalised": answer.normalised,
         "llr": answer.llr,
         "same": answer.same,
-        "decision": {True: "same", False: "different", None: None}[answer.same],
+        "decision": WORDS[answer.same],
         "threshold": None if threshold is None else finite(threshold.value),
         "threshold_name": None if threshold is None else threshold.name,
         "threshold_origin": None if threshold is None else threshold.origin,
@@ -104,6 +157,7 @@ def _document(answer: Verification) -> dict[str, Any]:
         "threshold_fnmr": None if threshold is None else threshold.fnmr,
         "model": answer.model,
         "fingerprint": answer.fingerprint,
+        "engine": answer.engine,
         "first": _side(answer.first),
         "second": _side(answer.second),
         "warnings": list(answer.warnings),

@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecsv.arrays import RowIds, Vectors
-from vecsv.curation.duplicates import twin_bound, twins
+from vecsv.calibration.utterances import PLACE, codes_of, places_of
+from vecsv.curation.duplicates import Places, twin_bound, twins
 from vecsv.curation.labels import alike, misplaced, splits
 from vecsv.curation.levels import Levels, SpeakerMeans, levels, speaker_means
 from vecsv.errors import StoreError
 from vecsv.store.reader import Snapshot, read_consistently
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Pairs of speakers kept at most; a list longer than that is read by nobody.
 MOST_PAIRS = 10_000
@@ -122,6 +126,8 @@ class Recordings:
         The speakers.
     vectors : ndarray of float32, shape (n, dim)
         Unit rows.
+    places : Places or None
+        Where rows are windows of utterances; None where each is a whole one.
     """
 
     utt_ids: list[str]
@@ -131,6 +137,7 @@ class Recordings:
     codes: RowIds
     names: list[str]
     vectors: Vectors
+    places: Places | None = None
 
 
 def audit(folder: Path) -> Audit:
@@ -184,7 +191,7 @@ def audit_recordings(recordings: Recordings, model: str, fingerprint: str) -> Au
 
 def read_recordings(snapshot: Snapshot) -> Recordings:
     """The recordings of a store, sorted by speaker and id."""
-    table = snapshot.table(["speaker", "utt_id", "segment", "path", "audio_sha256", "duration_s"])
+    table = snapshot.table(["speaker", "utt_id", "segment", "path", "audio_sha256", *PLACE])
     _, vectors = snapshot.vectors()
     speakers, utt_ids = table.column("speaker").to_pylist(), table.column("utt_id").to_pylist()
     segments = table.column("segment").to_pylist()
@@ -200,7 +207,15 @@ def read_recordings(snapshot: Snapshot) -> Recordings:
         codes=np.array([number[speakers[row]] for row in order], np.int64),
         names=names,
         vectors=vectors[order],
+        places=_places(table, snapshot, order),
     )
+
+
+def _places(table: pa.Table, snapshot: Snapshot, order: list[int]) -> Places | None:
+    if not snapshot.generation.has_window_rows:
+        return None
+    start_s, end_s = places_of(table, snapshot)
+    return Places(codes_of(table.column("utt_id"))[order], start_s[order], end_s[order])
 
 
 def _by_score(findings: Iterable[Finding]) -> list[Finding]:
@@ -208,11 +223,13 @@ def _by_score(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _copies(recordings: Recordings, bound: float) -> Iterable[Finding]:
-    found = twins(recordings.vectors, recordings.codes, recordings.duration_s, bound)
+    found = twins(recordings.vectors, recordings.codes, recordings.duration_s, bound, places=recordings.places)
     for first, second, score in zip(found.first, found.second, found.scores.tolist(), strict=True):
         same_bytes = recordings.sha256[first] == recordings.sha256[second]
         lengths = f"{recordings.duration_s[second]:.2f} s and {recordings.duration_s[first]:.2f} s"
-        detail = f"score {score:.4f}, {lengths}{', the same bytes' if same_bytes else ''}"
+        at = recordings.places
+        windows = "" if at is None else f", windows from {at.start_s[second]:.2f} s and {at.start_s[first]:.2f} s"
+        detail = f"score {score:.4f}, {lengths}{windows}{', the same bytes' if same_bytes else ''}"
         yield _finding(recordings, Kind.NEAR_DUPLICATE, min(score, 1.0), int(second), int(first), detail)
 
 

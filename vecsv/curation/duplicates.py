@@ -40,6 +40,29 @@ class Twins:
     scores: Scores
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where rows lie in utterances that are stored as several windows.
+
+    Attributes
+    ----------
+    utterances : ndarray of int64, shape (n,)
+        Numbers that are equal where the utterance is.
+    start_s, end_s : ndarray of float64, shape (n,)
+        The window.
+    """
+
+    utterances: RowIds
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    def share(self, one: RowIds, other: RowIds) -> NDArray[np.bool_]:
+        """Whether two windows share some of their time; of two arrays that are broadcast together."""
+        meanwhile = (self.start_s[one] < self.end_s[other]) & (self.start_s[other] < self.end_s[one])
+        shared: NDArray[np.bool_] = meanwhile & (self.utterances[one] == self.utterances[other])
+        return shared
+
+
 def twin_bound(own: float | None) -> float:
     """Score from which on two recordings are twins, given the level of a speaker's recordings among each other.
 
@@ -51,7 +74,14 @@ def twin_bound(own: float | None) -> float:
     return _USUAL_BOUND if own is None else max(0.98, 1.0 - (1.0 - own) * _SHARE_OF_OWN_DISTANCE)
 
 
-def twins(vectors: Vectors, speakers: RowIds, duration_s: NDArray[np.float64], bound: float) -> Twins:
+def twins(
+    vectors: Vectors,
+    speakers: RowIds,
+    duration_s: NDArray[np.float64],
+    bound: float,
+    *,
+    places: Places | None = None,
+) -> Twins:
     """Find pairs that score at least `bound` and are about equally long, exactly, in bounded memory.
 
     Only recordings of about the same duration are compared: sorted by it, each block meets those up to 2% and a
@@ -65,6 +95,8 @@ def twins(vectors: Vectors, speakers: RowIds, duration_s: NDArray[np.float64], b
     speakers : ndarray of int64, shape (n,)
     duration_s : ndarray of float64, shape (n,)
     bound : float
+    places : Places, optional
+        Where rows are windows: two that share some of an utterance's time are no twins.
 
     Examples
     --------
@@ -89,6 +121,8 @@ def twins(vectors: Vectors, speakers: RowIds, duration_s: NDArray[np.float64], b
             if not close.size:
                 continue
             scores, near = scores[:, close], columns[close]
+            if places is not None:
+                scores[places.share(order[rows][:, None], order[near])] = -np.inf
             others = names[rows][:, None] != names[near]
             shorter.meet(near, rows, scores.T, others.T)
             longer.meet(rows, near, scores, others)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
-from vecsv.embedding.known import Known, Standing, digest, utterance_digest
+from vecsv.embedding.known import Known, Standing, digest, read_known, utterance_digest
 from vecsv.manifest import BadRow, ManifestRow
 from vecsv.store.schema import FailedRow
 
@@ -110,6 +110,10 @@ class Plan:
     survey: Survey
     known: Known
     rows_per_unit: int = 8
+
+    def without_rows(self) -> Plan:
+        """The plan without what it needs to decide about rows: small enough to send to whoever works on its units."""
+        return replace(self, survey=Survey(self.survey.rows, frozenset()), known=read_known(None))
 
     def units(self, rows: Iterable[ManifestRow | BadRow]) -> Iterator[WorkUnit]:
         """Cut the rows that are still to do into work units, in manifest order; streams."""

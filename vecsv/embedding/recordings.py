@@ -1,8 +1,9 @@
 """From recordings to unit vectors: the one path that the batch run, verification, search and enrolment all take.
 
-Recordings are decoded in blocks of at most 60 s. Blocks of many recordings share a batch of the network, and a long
-recording's blocks are folded into a running speech-weighted mean, so memory is bounded by the batch and never by a
-recording.
+Recordings are decoded in blocks as long as the model says. Blocks of many recordings share a batch of the network, and
+a long recording's blocks are folded into a running speech-weighted mean, so memory is bounded by the batch and never by
+a recording. Where the model comes with a rule for windows (`vecsv.embedding.windowed`), overlapping windows take the
+place of the blocks.
 """
 
 from __future__ import annotations
@@ -15,24 +16,42 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsv.arrays import Vectors
+from vecsv.arrays import Vectors, Waveform
 from vecsv.audio import decode
-from vecsv.audio.activity import WINDOW_SECONDS, detect
+from vecsv.audio.activity import WINDOW_SECONDS, Activity, detect
 from vecsv.audio.decode import Clip
 from vecsv.audio.quality import Quality, QualityMeter, require_usable
+from vecsv.audio.windows import Kept, cut
 from vecsv.embedding.parallel import map_in_order
+from vecsv.embedding.windowed import rule_of
 from vecsv.errors import AudioError, VecsvError
 from vecsv.models.protocol import Embedder, Prepared
-from vecsv.models.windows import POOLING
 
-#: Longer recordings are embedded in blocks of this length; the models' fingerprints name it.
-BLOCK_SECONDS = POOLING.block_s
-#: Audio that one call of the network takes at most, in seconds: enough to fill its matrices, little enough to stay
-#: small.
-BATCH_SECONDS = 120.0
 _CLIPS_PER_PIECE = 8
 
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedWindow:
+    """One window of a recording.
+
+    Attributes
+    ----------
+    segment : int
+        Counts the recording's windows from 0, those too that gave no embedding.
+    offset_s : float
+        Seconds from the recording's (or the cut's) start to the window's.
+    vector : ndarray
+        float32 ``(dim,)`` of unit length.
+    quality : Quality
+        Of the window.
+    """
+
+    segment: int
+    offset_s: float
+    vector: Vectors
+    quality: Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +65,25 @@ class EmbeddedRecording:
     quality : Quality
     audio_sha256 : str
         Of the file's bytes.
+    windows : tuple of EmbeddedWindow
+        At least one where the rule keeps a row for each, else none; `vector` is then what pooling them gives.
     """
 
     vector: Vectors
     quality: Quality
     audio_sha256: str
+    windows: tuple[EmbeddedWindow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A block or window on its way: what it weighs, and what it is once its vector is there."""
+
+    weight: float
+    segment: int
+    offset_s: float
+    quality: Quality | None
+    keep: bool
 
 
 class _Recording(Generic[Key]):
@@ -61,6 +94,7 @@ class _Recording(Generic[Key]):
         self.total: NDArray[np.float64] = np.zeros(dim, np.float64)
         self.blocks_waiting = 0
         self.blocks_used = 0
+        self.windows: list[EmbeddedWindow] = []
         self.decoded: tuple[Quality, str] | VecsvError | None = None
 
     @property
@@ -71,13 +105,19 @@ class _Recording(Generic[Key]):
     def finished(self) -> bool:
         return self.failed or (self.decoded is not None and self.blocks_waiting == 0)
 
+    def take(self, piece: _Piece, vector: Vectors) -> None:
+        self.total += piece.weight * vector.astype(np.float64)
+        self.blocks_waiting -= 1
+        if piece.keep and piece.quality is not None:
+            self.windows.append(EmbeddedWindow(piece.segment, piece.offset_s, vector, piece.quality))
+
     def result(self) -> EmbeddedRecording | VecsvError:
         match self.decoded:
             case VecsvError() as error:
                 return error
             case (quality, sha256):
                 vector = (self.total / np.linalg.norm(self.total)).astype(np.float32)
-                return EmbeddedRecording(vector=vector, quality=quality, audio_sha256=sha256)
+                return EmbeddedRecording(vector, quality, sha256, tuple(self.windows))
             case None:
                 raise RuntimeError("asked for the result of a recording that is not finished")
 
@@ -87,15 +127,15 @@ class _Batch(Generic[Key]):
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._blocks: list[tuple[_Recording[Key], Prepared, float]] = []
+        self._blocks: list[tuple[_Recording[Key], Prepared, _Piece]] = []
         self._seconds = 0.0
 
-    def add(self, recording: _Recording[Key], prepared: Prepared, weight: float) -> None:
-        self._blocks.append((recording, prepared, weight))
+    def add(self, recording: _Recording[Key], prepared: Prepared, piece: _Piece) -> None:
+        self._blocks.append((recording, prepared, piece))
         recording.blocks_waiting += 1
         recording.blocks_used += 1
         self._seconds += prepared.seconds
-        if self._seconds >= BATCH_SECONDS:
+        if self._seconds >= self._embedder.batch_s:
             self.flush()
 
     def flush(self) -> None:
@@ -114,9 +154,8 @@ class _Batch(Generic[Key]):
                 self._blocks = [block]
                 self.flush()
             return
-        for (recording, _, weight), vector in zip(blocks, vectors, strict=True):
-            recording.total += weight * vector.astype(np.float64)
-            recording.blocks_waiting -= 1
+        for (recording, _, piece), vector in zip(blocks, vectors, strict=True):
+            recording.take(piece, vector)
 
 
 def embed_recordings(
@@ -179,19 +218,19 @@ def embed_all(embedder: Embedder, clips: Sequence[Clip]) -> list[EmbeddedRecordi
 
 
 def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Batch[Key]) -> None:
-    """Decode a recording block by block into the batch, and note its quality."""
+    """Decode a recording piece by piece into the batch, and note its quality."""
     meter = QualityMeter()
     refusal: AudioError | None = None
-    for block in decode.blocks(clip, sample_rate=embedder.sample_rate, block_s=BLOCK_SECONDS):
-        activity = detect(block)
-        meter.add(block, activity)
+    for piece, waveform, activity in _pieces(embedder, clip, meter):
         try:
-            prepared = embedder.prepare(block, activity)
+            if piece.quality is not None:
+                require_usable(piece.quality, str(clip.path))
+            prepared = embedder.prepare(waveform, activity)
         except AudioError as error:
             # Minutes without a word are no fault in a long recording; they count for nothing.
             refusal = error
             continue
-        batch.add(recording, prepared, max(activity.speech_s, WINDOW_SECONDS))
+        batch.add(recording, prepared, piece)
     quality = meter.result()
     require_usable(quality, str(clip.path))
     if recording.blocks_used == 0:
@@ -199,3 +238,32 @@ def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Ba
         raise AudioError(refusal.code, refusal.what, where=str(clip.path), hint=refusal.hint)
     if not recording.failed:
         recording.decoded = (quality, decode.sha256(clip.path))
+
+
+def _pieces(embedder: Embedder, clip: Clip, meter: QualityMeter) -> Iterator[tuple[_Piece, Waveform, Activity]]:
+    """Blocks or windows of a recording; each sample is decoded, and shown to the meter, once."""
+    rule, rate = rule_of(embedder), embedder.sample_rate
+    blocks = _metered(decode.blocks(clip, sample_rate=rate, block_s=embedder.block_s), meter)
+    if rule is None:
+        for number, (block, activity) in enumerate(blocks):
+            yield _Piece(_weight(activity), number, number * embedder.block_s, None, keep=False), block, activity
+        return
+    length, hop = round(rule.length_s * rate), max(1, round(rule.hop_s * rate))
+    for number, (start, window) in enumerate(cut((block for block, _ in blocks), length, hop)):
+        activity = detect(window)
+        own = QualityMeter()
+        own.add(window, activity)
+        keep = rule.kept is Kept.ROWS
+        yield _Piece(_weight(activity), number, start / rate, own.result(), keep), window, activity
+
+
+def _metered(blocks: Iterable[Waveform], meter: QualityMeter) -> Iterator[tuple[Waveform, Activity]]:
+    for block in blocks:
+        activity = detect(block)
+        meter.add(block, activity)
+        yield block, activity
+
+
+def _weight(activity: Activity) -> float:
+    # What the detector misses is not worth nothing.
+    return max(activity.speech_s, WINDOW_SECONDS)

@@ -47,7 +47,7 @@ class _Stored:
     audio_sha256: str
     speaker: str
     columns: Mapping[str, str]
-    vector: Vectors
+    vector: Vectors | None
 
 
 def find_recordings(
@@ -165,6 +165,8 @@ def _read_stored(store: Snapshot, ids: set[str], paths: set[str]) -> list[_Store
 
     wanted_ids, wanted_paths = pa.array(sorted(ids), pa.string()), pa.array(sorted(paths), pa.string())
     found: list[_Stored] = []
+    # A window's vector is not that of its recording, which is embedded again.
+    whole = not store.generation.has_window_rows
     names = ["utt_id", "path", "channel", "start_s", "end_s", "audio_sha256", "speaker", "session", "extra"]
     for table in store.iterate([*names, "embedding"]):
         matches = pc.or_(pc.is_in(table.column("utt_id"), wanted_ids), pc.is_in(table.column("path"), wanted_paths))
@@ -179,7 +181,7 @@ def _read_stored(store: Snapshot, ids: set[str], paths: set[str]) -> list[_Store
                     row["audio_sha256"],
                     row["speaker"],
                     columns_of(row["speaker"], row["session"], row["channel"], row["extra"]),
-                    vector,
+                    vector if whole else None,
                 )
             )
     return found

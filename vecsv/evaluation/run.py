@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,11 +230,20 @@ def _remarks(trials: ScoredTrials, lines: Positions, contradicted: Flags) -> lis
 
 
 def _sides_of(snapshot: Snapshot) -> tuple[Side, ...]:
-    rows = snapshot.table(["utt_id", "speaker", "session", "channel", "extra"]).to_pylist()
+    rows = snapshot.table(["utt_id", "segment", "speaker", "session", "channel", "extra"]).to_pylist()
+    windows = snapshot.generation.has_window_rows
     return tuple(
-        Side(row["utt_id"], row["speaker"], columns_of(row["speaker"], row["session"], row["channel"], row["extra"]))
+        Side(
+            _side_name(row, windows=windows),
+            row["speaker"],
+            columns_of(row["speaker"], row["session"], row["channel"], row["extra"]),
+        )
         for row in rows
     )
+
+
+def _side_name(row: Mapping[str, Any], *, windows: bool) -> str:
+    return f"{row['utt_id']}#window={row['segment']}" if windows else str(row["utt_id"])
 
 
 def _sample(pairs: PairSample, settings: SampleSettings, utterances: Utterances) -> dict[str, Any]:

@@ -123,6 +123,12 @@ def draw_from_store(folder: Path, settings: SampleSettings) -> DrawnTrials:
     """
 
     def read(snapshot: Snapshot) -> DrawnTrials:
+        if snapshot.generation.has_window_rows:
+            raise UsageError(
+                "the store holds a row for each window, and trials name whole recordings",
+                where=str(folder),
+                hint="draw from the manifest: --manifest",
+            )
         names = tuple(snapshot.table(["utt_id"]).column("utt_id").to_pylist())
         return DrawnTrials(names, draw_pairs(read_utterances(snapshot), settings, str(folder)))
 

@@ -1,1 +1,1 @@
-"""Front ends: what a model's network sees of a waveform, described by a `FrontendSpec`."""
+"""Front ends: what a model's network sees of a waveform, described by a spec of `vecsv.frontend.spec`."""

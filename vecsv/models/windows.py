@@ -102,7 +102,10 @@ class Pooling:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Pooling:
         """Read a rule that `to_json` wrote; a ModelError when this version pools differently."""
+        block_s = values.get("block_s")
         pooling = cls()
+        if isinstance(block_s, int | float) and not isinstance(block_s, bool) and block_s > 0:
+            pooling = cls(block_s=float(block_s))
         if dict(values) != pooling.to_json():
             raise ModelError(
                 f"pooling {dict(values)!r} is not known to this version of vecsv, which pools {pooling.to_json()!r}"
@@ -111,4 +114,4 @@ class Pooling:
 
 
 POOLING = Pooling()
-"""The one rule of this version; the embedding stage takes `Pooling.block_s` from here."""
+"""The rule of every model that does not say otherwise."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vecsv.audio.decode import Clip
 from vecsv.embedding.recordings import EmbeddedRecording, embed_all
+from vecsv.embedding.windowed import rule_of
 from vecsv.errors import UsageError
 from vecsv.models.protocol import Embedder
 from vecsv.query.verify import Side, quality_warnings
@@ -67,7 +68,9 @@ def enroll(folder: Path, embedder: Embedder, speaker: str, clips: Sequence[Clip]
     if not clips:
         raise UsageError("give at least one recording")
     heard = embed_all(embedder, clips)
-    open_or_create(folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim)
+    open_or_create(
+        folder, model=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim, windows=rule_of(embedder)
+    )
     given = [_enrolment(speaker, *one) for one in zip(names, clips, heard, strict=True)]
     added = enrolments.add(folder, embedder.fingerprint, given)
     return Enrolled(

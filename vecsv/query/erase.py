@@ -18,7 +18,7 @@ from uuid import uuid4
 from vecsv.calibration.run import without_rows
 from vecsv.calibration.search_run import with_search_placed_anew
 from vecsv.durable import sync_folder, write_text
-from vecsv.errors import StoreError
+from vecsv.errors import UnknownSpeakerError
 from vecsv.index.build import with_new_index
 from vecsv.store import enrolments
 from vecsv.store.generation import Generation, commit, require_latest
@@ -63,15 +63,20 @@ def erase(folder: Path, speaker: str) -> Receipt:
 
     Raises
     ------
-    StoreError
-        When there is no such speaker (and no unfinished erasure to complete), or the enrolments are in use.
+    UnknownSpeakerError
+        When there is no such speaker, and no unfinished erasure to complete.
+    StoreBusyError
+        When another process writes to the store, or the enrolments are in use.
     """
     with writer(folder):
         before = require_latest(folder)
         removal = without_speaker(folder, before, speaker)
         found = len(removal.row_ids) + removal.failures_removed
-        if not found and not enrolments.count(folder, speaker) and not _was_begun(folder, speaker):
-            raise StoreError(f"no speaker is called {speaker!r}", where=str(folder), hint="vecsv speakers lists them")
+        # Counted in any case: sealed enrolments without their key are an error before anything is erased.
+        enrolled = enrolments.count(folder, speaker)
+        if not found and not enrolled and not _was_begun(folder, speaker):
+            hint = "vecsv speakers lists them"
+            raise UnknownSpeakerError(f"no speaker is called {speaker!r}", where=str(folder), hint=hint)
         _begin(folder, speaker)
         enrolled = enrolments.remove(folder, speaker)
         generation, trials = _without(folder, before, removal) if found else (before, 0)

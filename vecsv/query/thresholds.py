@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vecsv.audio.windows import Kept, WindowRule
 from vecsv.calibration.operating_points import OperatingPoint
 from vecsv.calibration.record import Calibration
 from vecsv.errors import FingerprintMismatchError, UsageError
@@ -129,6 +130,22 @@ def which(calibration: Calibration | None, reference: Mapping[str, Any] | None, 
         return None
     found = replace(Calibration.from_json(reference, where="the model's reference calibration"), origin=REFERENCE)
     return found if found.fingerprint == fingerprint else None
+
+
+def note_on_windows(windows: WindowRule | None) -> tuple[str, ...]:
+    """What to know about the thresholds of a store where recordings are asked for whole, and rows are windows.
+
+    Examples
+    --------
+    >>> note_on_windows(None)
+    ()
+    """
+    if windows is None or windows.kept is not Kept.ROWS:
+        return ()
+    return (
+        f"the store's thresholds rest on {windows}; what is given here is compared in one piece, which scores higher "
+        "the longer it is, also between strangers",
+    )
 
 
 def _of_point(point: OperatingPoint, calibration: Calibration) -> Threshold:

@@ -59,6 +59,8 @@ class Verification:
         speaker than from two. It informs; the threshold decides. None without a calibration.
     first, second : Side
     model, fingerprint : str
+    engine : str
+        What ran the model's network, with device and precision.
     warnings : tuple of str
     """
 
@@ -72,6 +74,7 @@ class Verification:
     second: Side
     model: str
     fingerprint: str
+    engine: str
     warnings: tuple[str, ...]
 
 
@@ -82,6 +85,7 @@ def compare(
     *,
     model: str,
     fingerprint: str,
+    engine: str = "",
     mapping: LlrMapping | None = None,
     cohort: Cohort | None = None,
 ) -> Verification:
@@ -116,6 +120,7 @@ def compare(
         second=second,
         model=model,
         fingerprint=fingerprint,
+        engine=engine,
         warnings=tuple(warnings),
     )
 

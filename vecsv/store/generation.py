@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vecsv.audio.windows import Kept, WindowRule
 from vecsv.durable import create_exclusively
-from vecsv.errors import FingerprintMismatchError, StoreBusyError, StoreError
+from vecsv.errors import FingerprintMismatchError, StoreBusyError, StoreError, UsageError
 
 FORMAT_VERSION = 1
 MANIFESTS = "manifests"
@@ -78,6 +79,8 @@ class Generation:
     index : IndexInForce or None
     calibrations : mapping of str to str
         Calibration name to its folder below the store's folder.
+    windows : WindowRule or None
+        How utterances are cut into windows; None where each is embedded in one piece.
     """
 
     number: int
@@ -90,6 +93,7 @@ class Generation:
     failures: tuple[Part, ...] = ()
     index: IndexInForce | None = None
     calibrations: Mapping[str, str] = field(default_factory=dict)
+    windows: WindowRule | None = None
 
     @property
     def rows(self) -> int:
@@ -100,6 +104,11 @@ class Generation:
     def failed_rows(self) -> int:
         """Rows in the failure ledger."""
         return sum(part.rows for part in self.failures)
+
+    @property
+    def has_window_rows(self) -> bool:
+        """Whether a row is a window of an utterance, and not the utterance."""
+        return self.windows is not None and self.windows.kept is Kept.ROWS
 
     def successor(self, **changes: Any) -> Generation:
         """The next generation: this one with `changes`."""
@@ -119,6 +128,21 @@ class Generation:
                 f"these are of fingerprint {fingerprint[:12]}; the two cannot be compared",
                 where=where,
                 hint="embed the recordings again into a new store: vecsv embed --manifest ... --store NEW",
+            )
+
+    def require_windows(self, windows: WindowRule | None, *, where: str) -> None:
+        """Refuse to let utterances that were cut by two rules meet.
+
+        Raises
+        ------
+        StoreError
+            When `windows` is not this store's rule; names both.
+        """
+        if windows != self.windows:
+            raise StoreError(
+                f"the store holds {self.windows or 'whole utterances'}, these would be {windows or 'whole utterances'}",
+                where=where,
+                hint="leave out --window to go on as the store was begun, or embed into a new store",
             )
 
     def files(self) -> set[str]:
@@ -142,6 +166,7 @@ class Generation:
             "failures": [vars(part) for part in self.failures],
             "index": None if self.index is None else vars(self.index),
             "calibrations": dict(sorted(self.calibrations.items())),
+            **({} if self.windows is None else {"windows": self.windows.to_json()}),
         }
         return json.dumps(document, indent=1) + "\n"
 
@@ -162,7 +187,7 @@ class Generation:
                     where=where,
                     hint="use the vecsv version that wrote it",
                 )
-            index = document["index"]
+            index, windows = document["index"], document.get("windows")
             return cls(
                 number=document["generation"],
                 model=document["model"],
@@ -174,8 +199,9 @@ class Generation:
                 failures=tuple(Part(**part) for part in document["failures"]),
                 index=None if index is None else IndexInForce(**index),
                 calibrations=document["calibrations"],
+                windows=None if windows is None else WindowRule.from_json(windows),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, UsageError) as error:
             raise StoreError(f"not a store manifest: {error}", where=where) from error
 
 
@@ -236,8 +262,10 @@ def commit(folder: Path, generation: Generation) -> None:
         raise StoreBusyError("another process committed to the store meanwhile", where=str(folder), hint="run it again")
 
 
-def open_or_create(folder: Path, *, model: str, fingerprint: str, dim: int) -> Generation:
-    """The last generation of a store, made empty where there is none.
+def open_or_create(
+    folder: Path, *, model: str, fingerprint: str, dim: int, windows: WindowRule | None = None
+) -> Generation:
+    """The last generation of a store, made empty where there is none; `windows` is for a new one.
 
     Raises
     ------
@@ -251,7 +279,7 @@ def open_or_create(folder: Path, *, model: str, fingerprint: str, dim: int) -> G
         try:
             # Should somebody else make it in this very moment, theirs it is.
             with suppress(StoreBusyError):
-                commit(folder, Generation(1, model=model, fingerprint=fingerprint, dim=dim))
+                commit(folder, Generation(1, model=model, fingerprint=fingerprint, dim=dim, windows=windows))
         except OSError as error:
             raise StoreError(f"the store cannot be made: {error.strerror}", where=str(folder)) from error
         generation = require_latest(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vecsv.durable import write_bytes
 from vecsv.errors import StoreError
 from vecsv.store.generation import FORMAT_VERSION, Generation, Part
-from vecsv.store.schema import EmbeddedRow, FailedRow, embedding_schema, embedding_table, failure_schema
+from vecsv.store.schema import EmbeddedRow, FailedRow, embedding_schema, embedding_table, failure_schema, with_offsets
 from vecsv.store.writing import EMBEDDINGS, FAILURES
 
 if TYPE_CHECKING:
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def write_embeddings(
-    folder: Path, generation: Generation, rows: list[EmbeddedRow], *, first_row_id: int, part: int
+    folder: Path,
+    generation: Generation,
+    rows: list[EmbeddedRow],
+    *,
+    first_row_id: int,
+    part: int,
+    engine: str = "",
 ) -> Part:
     """Write one embedding shard; it belongs to the store once a generation names it.
 
@@ -34,17 +40,21 @@ def write_embeddings(
         Row ids are given from here on, in order.
     part : int
         The shard's number.
+    engine : str
+        What computed the embeddings; stands in the file's metadata.
     """
-    return write_embedding_table(folder, embedding_table(rows, first_row_id, schema_of(generation)), part=part)
+    table = embedding_table(rows, first_row_id, schema_of(generation, engine=engine))
+    return write_embedding_table(folder, table, part=part)
 
 
-def schema_of(generation: Generation) -> pa.Schema:
+def schema_of(generation: Generation, *, engine: str = "") -> pa.Schema:
     """Arrow schema of this store's embedding shards."""
     return embedding_schema(
         generation.dim,
         model=generation.model,
         fingerprint=generation.fingerprint,
         format_version=FORMAT_VERSION,
+        engine=engine,
     )
 
 
@@ -118,7 +128,8 @@ def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) ->
             where=str(path),
             hint="restore the file from a backup, or embed into a new store",
         )
-    return table
+    is_shard = Path(part.file).parts[0] == EMBEDDINGS
+    return with_offsets(table) if is_shard and (columns is None or "offset_s" in columns) else table
 
 
 def iterate(folder: Path, parts: Sequence[Part], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -31,6 +31,8 @@ class EmbeddedRow:
         1-based channel; None for a downmix of all.
     start_s, end_s : float or None
         The cut of the recording, in seconds; None for its start and its end.
+    offset_s : float
+        Seconds from the start of the cut to that of this window; 0 for a whole utterance.
     duration_s, speech_s : float
         Seconds of audio, and of speech in it.
     snr_db : float or None
@@ -53,6 +55,7 @@ class EmbeddedRow:
     channel: int | None
     start_s: float | None
     end_s: float | None
+    offset_s: float
     duration_s: float
     speech_s: float
     snr_db: float | None
@@ -103,6 +106,7 @@ DESCRIPTION = (
     "channel",
     "start_s",
     "end_s",
+    "offset_s",
     "duration_s",
     "speech_s",
     "snr_db",
@@ -112,8 +116,8 @@ DESCRIPTION = (
 )
 
 
-def embedding_schema(dim: int, *, model: str, fingerprint: str, format_version: int) -> pa.Schema:
-    """Arrow schema of an embedding shard; model and fingerprint stand in the file's metadata."""
+def embedding_schema(dim: int, *, model: str, fingerprint: str, format_version: int, engine: str = "") -> pa.Schema:
+    """Arrow schema of an embedding shard; model, fingerprint and engine stand in the file's metadata."""
     import pyarrow as pa
 
     return pa.schema(
@@ -127,6 +131,7 @@ def embedding_schema(dim: int, *, model: str, fingerprint: str, format_version: 
             pa.field("channel", pa.int32()),
             pa.field("start_s", pa.float64()),
             pa.field("end_s", pa.float64()),
+            pa.field("offset_s", pa.float64(), nullable=False),
             pa.field("duration_s", pa.float64(), nullable=False),
             pa.field("speech_s", pa.float64(), nullable=False),
             pa.field("snr_db", pa.float32()),
@@ -139,8 +144,20 @@ def embedding_schema(dim: int, *, model: str, fingerprint: str, format_version: 
             "vecsv.format": str(format_version),
             "vecsv.model": model,
             "vecsv.fingerprint": fingerprint,
+            **({"vecsv.engine": engine} if engine else {}),
         },
     )
+
+
+def with_offsets(table: pa.Table) -> pa.Table:
+    """An embedding shard's columns with ``offset_s``: shards from before there were windows have none."""
+    import pyarrow as pa
+
+    if "offset_s" in table.column_names:
+        return table
+    place = table.column_names.index("end_s") + 1 if "end_s" in table.column_names else table.num_columns
+    field = pa.field("offset_s", pa.float64(), nullable=False)
+    return table.add_column(place, field, pa.array(np.zeros(table.num_rows)))
 
 
 def failure_schema(*, format_version: int) -> pa.Schema:
