@@ -26,3 +26,10 @@ def test_the_default_store_is_the_variables_or_index(monkeypatch: pytest.MonkeyP
     assert config.default_store() == Path("calls")
     monkeypatch.delenv("VECSV_STORE")
     assert config.default_store() == Path("index")
+
+
+def test_enrolments_are_sealed_only_where_a_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECSV_ENROLMENT_KEY_FILE", "~/enrolment.key")
+    assert config.enrolment_key_file() == Path.home() / "enrolment.key"
+    monkeypatch.delenv("VECSV_ENROLMENT_KEY_FILE")
+    assert config.enrolment_key_file() is None

@@ -1,10 +1,14 @@
-"""The environment variables vecsv listens to. There are no others.
+"""The environment variables vecsv listens to.
 
-========================  ==============================================================================================
-``VECSV_CACHE``           folder for fetched models (default: the platform's user cache, e.g. ``~/.cache/vecsv``)
-``VECSV_OFFLINE``         ``1`` forbids every fetch; a model that is not in the cache is then an error
-``VECSV_STORE``           default for ``--store`` (otherwise ``index``)
-========================  ==============================================================================================
+There are no others but the hub's own, where models are fetched from it (`vecsv.fetching.hub`): ``HF_ENDPOINT``,
+``HF_TOKEN`` and ``HF_HUB_OFFLINE``.
+
+============================  ==========================================================================================
+``VECSV_CACHE``               folder for fetched models (default: the platform's user cache, e.g. ``~/.cache/vecsv``)
+``VECSV_ENROLMENT_KEY_FILE``  file with the key that enrolments are sealed with; without it, new ones are kept plain
+``VECSV_OFFLINE``             ``1`` forbids every fetch; a model that is not in the cache is then an error
+``VECSV_STORE``               default for ``--store`` (otherwise ``index``)
+============================  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -38,3 +42,9 @@ def offline() -> bool:
 def default_store() -> Path:
     """The store that commands use when no ``--store`` is given."""
     return Path(os.environ.get("VECSV_STORE") or "index")
+
+
+def enrolment_key_file() -> Path | None:
+    """The file with the key that enrolments are sealed with; None where they are to be kept plain."""
+    chosen = os.environ.get("VECSV_ENROLMENT_KEY_FILE")
+    return Path(chosen).expanduser() if chosen else None

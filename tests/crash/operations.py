@@ -16,9 +16,13 @@ from vecsv.embedding.run import EmbedSettings, EmbedSummary, embed_manifest
 from vecsv.index.build import build_index
 from vecsv.query.enroll import enroll
 from vecsv.query.erase import erase
+from vecsv.store import enrolments
+from vecsv.store.sealing import make_key_file
 
 #: Whom `erase` erases: this speaker has embeddings, a failed row, trials, a place in the index and an enrolment.
 ERASED = "speaker-001"
+#: In the ground: the key that `seal` seals enrolments with, named by the environment in tests of it.
+KEY_FILE = "enrolment.key"
 SEARCHES = SearchSettings(fpir=0.2)
 ENROLLED = "speaker-001", "newcomer", "newcomer"
 
@@ -52,6 +56,7 @@ def make_ground(ground: Path) -> Path:
     calibrate_search(store, SEARCHES)
     _enroll(ground, store, ERASED, 3)
     _enroll(ground, store, "speaker-002", 4)
+    make_key_file(ground / KEY_FILE)
     return store
 
 
@@ -100,6 +105,11 @@ def _erase(_ground: Path, store: Path, acknowledge: Acknowledge) -> None:
     acknowledge(ERASED)
 
 
+def _seal(_ground: Path, store: Path, acknowledge: Acknowledge) -> None:
+    enrolments.seal(store)
+    acknowledge("sealed")
+
+
 Operation = Callable[[Path, Path, Acknowledge], None]
 
 #: Each takes the ground, a store to work on, and a function that is told what was acknowledged.
@@ -112,6 +122,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "enroll": _enroll_three,
     "first-enroll": _enroll_three,
     "erase": _erase,
+    "seal": _seal,
 }
 
 

@@ -107,3 +107,9 @@ def require_completion(course: Course, ground: Path, operation: str, store: Path
         theirs = [row["embedding"] for row in before.rows if row["speaker"] == ERASED]
         theirs += [one[-1] for one in before.enrolments if one[0] == ERASED]
         assert traces(store, [ERASED], theirs) == []
+    if operation == "seal":
+        before = course.states[0]
+        assert before is not None
+        paths = [one[2] for one in before.enrolments]
+        assert len(paths) == 2
+        assert traces(store, paths, [one[-1] for one in before.enrolments]) == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,19 @@ class Clip:
     channel: int | None = None
     start_s: float | None = None
     end_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self.path)
+
+    def blocks(self, sample_rate: int, block_s: float) -> Iterator[Waveform]:
+        """Stream it as blocks of one length; see `blocks`."""
+        return blocks(self, sample_rate=sample_rate, block_s=block_s)
+
+    def audio_sha256(self) -> str:
+        """SHA-256 of the file's bytes, in hex."""
+        return sha256(self.path)
 
 
 def blocks(clip: Clip, *, sample_rate: int = 16000, block_s: float = 60.0) -> Generator[Waveform, None, None]:

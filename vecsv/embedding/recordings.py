@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecsv.arrays import Vectors, Waveform
-from vecsv.audio import decode
 from vecsv.audio.activity import WINDOW_SECONDS, Activity, detect
 from vecsv.audio.decode import Clip
 from vecsv.audio.quality import Quality, QualityMeter, require_usable
@@ -30,6 +29,20 @@ from vecsv.models.protocol import Embedder, Prepared
 _CLIPS_PER_PIECE = 8
 
 Key = TypeVar("Key")
+
+
+class Sound(Protocol):
+    """Where a recording's samples come from: a file (`vecsv.audio.decode.Clip`), or what was decoded elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    def blocks(self, sample_rate: int, block_s: float) -> Iterator[Waveform]:
+        """Mono float32 waveforms at `sample_rate`, each `block_s` long but the last."""
+
+    def audio_sha256(self) -> str:
+        """SHA-256 (hex) of the bytes it was decoded from; asked for last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +172,15 @@ class _Batch(Generic[Key]):
 
 
 def embed_recordings(
-    embedder: Embedder, clips: Iterable[tuple[Key, Clip]]
+    embedder: Embedder, clips: Iterable[tuple[Key, Sound]]
 ) -> Iterator[tuple[Key, EmbeddedRecording | VecsvError]]:
     """Embed recordings in bounded memory; one that fails gives its error and harms no other.
 
     Parameters
     ----------
     embedder : Embedder
-    clips : iterable of (key, Clip)
-        The key comes back with the result; it may be anything.
+    clips : iterable of (key, Sound)
+        Files or waveforms. The key comes back with the result; it may be anything.
 
     Yields
     ------
@@ -217,14 +230,14 @@ def embed_all(embedder: Embedder, clips: Sequence[Clip]) -> list[EmbeddedRecordi
     return embedded
 
 
-def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Batch[Key]) -> None:
+def _feed(embedder: Embedder, clip: Sound, recording: _Recording[Key], batch: _Batch[Key]) -> None:
     """Decode a recording piece by piece into the batch, and note its quality."""
     meter = QualityMeter()
     refusal: AudioError | None = None
     for piece, waveform, activity in _pieces(embedder, clip, meter):
         try:
             if piece.quality is not None:
-                require_usable(piece.quality, str(clip.path))
+                require_usable(piece.quality, clip.name)
             prepared = embedder.prepare(waveform, activity)
         except AudioError as error:
             # Minutes without a word are no fault in a long recording; they count for nothing.
@@ -232,18 +245,18 @@ def _feed(embedder: Embedder, clip: Clip, recording: _Recording[Key], batch: _Ba
             continue
         batch.add(recording, prepared, piece)
     quality = meter.result()
-    require_usable(quality, str(clip.path))
+    require_usable(quality, clip.name)
     if recording.blocks_used == 0:
         refusal = refusal or AudioError("no-samples", "no samples")
-        raise AudioError(refusal.code, refusal.what, where=str(clip.path), hint=refusal.hint)
+        raise AudioError(refusal.code, refusal.what, where=clip.name, hint=refusal.hint)
     if not recording.failed:
-        recording.decoded = (quality, decode.sha256(clip.path))
+        recording.decoded = (quality, clip.audio_sha256())
 
 
-def _pieces(embedder: Embedder, clip: Clip, meter: QualityMeter) -> Iterator[tuple[_Piece, Waveform, Activity]]:
+def _pieces(embedder: Embedder, clip: Sound, meter: QualityMeter) -> Iterator[tuple[_Piece, Waveform, Activity]]:
     """Blocks or windows of a recording; each sample is decoded, and shown to the meter, once."""
     rule, rate = rule_of(embedder), embedder.sample_rate
-    blocks = _metered(decode.blocks(clip, sample_rate=rate, block_s=embedder.block_s), meter)
+    blocks = _metered(clip.blocks(rate, embedder.block_s), meter)
     if rule is None:
         for number, (block, activity) in enumerate(blocks):
             yield _Piece(_weight(activity), number, number * embedder.block_s, None, keep=False), block, activity

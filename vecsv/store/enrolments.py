@@ -2,7 +2,8 @@
 
 Enrolments are few, come singly and must be found at once, so they live in a database with transactions instead of in
 immutable shards, and are searched by brute force beside the index. Their row ids are negative (``-2`` for the first),
-so that they never meet a shard's.
+so that they never meet a shard's. With a key in ``VECSV_ENROLMENT_KEY_FILE`` a new database is sealed (see
+`vecsv.store.sealing`), and one that was begun without a key can be converted with `seal`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,28 +19,22 @@ from pathlib import Path
 import numpy as np
 
 from vecsv.arrays import RowIds, Vectors
-from vecsv.errors import FingerprintMismatchError, StoreBusyError, StoreError
+from vecsv.errors import FingerprintMismatchError, StoreBusyError, StoreError, UsageError
+from vecsv.store.enrolment_rows import (
+    Layout,
+    PlainRows,
+    Row,
+    create_plain,
+    create_sealed,
+    is_plain_left,
+    layout_of,
+    note_plain_gone,
+    replace_plain_by_sealed,
+)
+from vecsv.store.sealing import BrokenSealError, configured_key
 
 FILE = "enrolments.sqlite"
 _BUSY_SECONDS = 30.0
-_TABLE = """
-CREATE TABLE IF NOT EXISTS enrolments (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    speaker TEXT NOT NULL,
-    utt_id TEXT NOT NULL,
-    path TEXT NOT NULL,
-    channel INTEGER NOT NULL,
-    duration_s REAL NOT NULL,
-    speech_s REAL NOT NULL,
-    snr_db REAL,
-    clipped REAL NOT NULL,
-    audio_sha256 TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    enrolled_at TEXT NOT NULL,
-    embedding BLOB NOT NULL,
-    UNIQUE (speaker, audio_sha256, channel)
-)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,54 +88,52 @@ def add(folder: Path, fingerprint: str, enrolments: Sequence[Enrolment]) -> int:
         When earlier enrolments are of another model.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with _connect(folder, write=True) as connection, _transaction(connection):
-        connection.execute(_TABLE)
-        _require_fingerprint(connection, fingerprint, folder)
-        before = connection.total_changes
-        connection.executemany(
-            "INSERT INTO enrolments (speaker, utt_id, path, channel, duration_s, speech_s, snr_db, clipped,"
-            " audio_sha256, fingerprint, enrolled_at, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (speaker, audio_sha256, channel) DO NOTHING",
-            [
-                (
-                    one.speaker,
-                    one.utt_id,
-                    one.path,
-                    one.channel or 0,
-                    one.duration_s,
-                    one.speech_s,
-                    one.snr_db,
-                    one.clipped,
-                    one.audio_sha256,
-                    fingerprint,
-                    now,
-                    np.ascontiguousarray(one.embedding, dtype="<f4").tobytes(),
-                )
-                for one in enrolments
-            ],
+    rows = [
+        Row(
+            id=None,
+            speaker=one.speaker,
+            utt_id=one.utt_id,
+            path=one.path,
+            channel=one.channel or 0,
+            duration_s=one.duration_s,
+            speech_s=one.speech_s,
+            snr_db=one.snr_db,
+            clipped=one.clipped,
+            audio_sha256=one.audio_sha256,
+            fingerprint=fingerprint,
+            enrolled_at=now,
+            embedding=np.ascontiguousarray(one.embedding, dtype="<f4").tobytes(),
         )
-        return connection.total_changes - before
+        for one in enrolments
+    ]
+    with _connect(folder, write=True) as connection:
+        if is_plain_left(connection):
+            # Of a conversion that was cut off; where somebody is reading, the next enrolment sees to it.
+            with suppress(StoreBusyError):
+                _rebuild(connection, folder)
+        with _transaction(connection):
+            layout = _layout_to_add(connection, folder)
+            _require_fingerprint(connection, fingerprint, folder)
+            before = connection.total_changes
+            layout.insert(connection, rows)
+            return connection.total_changes - before
 
 
 def read(folder: Path, dim: int, *, speaker: str | None = None) -> EnrolledVectors:
     """All enrolments, or one speaker's."""
-    rows: list[tuple[int, str, str, str, float, bytes]] = []
+    rows: list[Row] = []
     if (folder / FILE).is_file():
-        with _connect(folder) as connection:
-            if _has_table(connection):
-                chosen, values = ("", ()) if speaker is None else (" WHERE speaker = ?", (speaker,))
-                rows = connection.execute(
-                    f"SELECT id, speaker, utt_id, path, speech_s, embedding FROM enrolments{chosen} ORDER BY id",  # noqa: S608
-                    values,
-                ).fetchall()
-    vectors = np.frombuffer(b"".join(row[5] for row in rows), dtype="<f4").astype(np.float32).reshape(len(rows), dim)
+        with _connect(folder) as connection, _unchanging(connection):
+            layout = _layout(connection, folder)
+            rows = [] if layout is None else layout.select(connection, speaker)
+    embeddings = np.frombuffer(b"".join(row.embedding for row in rows), dtype="<f4")
     return EnrolledVectors(
-        row_ids=-1 - np.array([row[0] for row in rows], dtype=np.int64),
-        speakers=tuple(row[1] for row in rows),
-        utt_ids=tuple(row[2] for row in rows),
-        paths=tuple(row[3] for row in rows),
-        speech_s=tuple(row[4] for row in rows),
-        vectors=vectors,
+        row_ids=-1 - np.array([row.id for row in rows], dtype=np.int64),
+        speakers=tuple(row.speaker for row in rows),
+        utt_ids=tuple(row.utt_id for row in rows),
+        paths=tuple(row.path for row in rows),
+        speech_s=tuple(row.speech_s for row in rows),
+        vectors=embeddings.astype(np.float32).reshape(len(rows), dim),
     )
 
 
@@ -148,11 +141,9 @@ def count(folder: Path, speaker: str) -> int:
     """How many recordings a speaker is enrolled with."""
     if not (folder / FILE).is_file():
         return 0
-    with _connect(folder) as connection:
-        if not _has_table(connection):
-            return 0
-        (found,) = connection.execute("SELECT COUNT(*) FROM enrolments WHERE speaker = ?", (speaker,)).fetchone()
-        return int(found)
+    with _connect(folder) as connection, _unchanging(connection):
+        layout = _layout(connection, folder)
+        return 0 if layout is None else layout.count(connection, speaker)
 
 
 def remove(folder: Path, speaker: str) -> int:
@@ -168,20 +159,101 @@ def remove(folder: Path, speaker: str) -> int:
     if not (folder / FILE).is_file():
         return 0
     with _connect(folder, write=True) as connection:
-        if not _has_table(connection):
-            return 0
-        connection.execute("PRAGMA secure_delete = ON")
         with _transaction(connection):
-            removed = connection.execute("DELETE FROM enrolments WHERE speaker = ?", (speaker,)).rowcount
-        connection.execute("VACUUM")
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StoreBusyError(
-                "enrolments are being read, so their log still holds the erased speaker",
-                where=str(folder / FILE),
-                hint="run the same command again when the other process has ended",
-            )
-        return int(removed)
+            layout = _layout(connection, folder)
+            removed = 0 if layout is None else layout.delete(connection, speaker)
+        if layout is not None:
+            _rebuild(connection, folder)
+        return removed
+
+
+def seal(folder: Path) -> int:
+    """Seal the enrolments of a store that was begun without a key; nothing plain is left in the database's files.
+
+    The rows are replaced in one transaction, then the file is rebuilt and the write-ahead log emptied. Killed in
+    between, the database notes that it may still hold plain bytes; the next enrolment, erasure or call of this function
+    completes it. What a disk keeps of blocks that were given back is beyond any program's reach, as are backups.
+
+    Returns
+    -------
+    int
+        How many were plain; 0 when all was sealed before.
+
+    Raises
+    ------
+    UsageError
+        When ``VECSV_ENROLMENT_KEY_FILE`` names no key.
+    StoreBusyError
+        When another process reads on and on.
+    """
+    key = configured_key()
+    if key is None:
+        raise UsageError(
+            "no key is given", hint="vecsv keys enrolment-key FILE makes one; set VECSV_ENROLMENT_KEY_FILE to it"
+        )
+    if not (folder / FILE).is_file():
+        return 0
+    with _connect(folder, write=True) as connection:
+        with _transaction(connection):
+            layout = _layout(connection, folder)
+            sealed = replace_plain_by_sealed(connection, key) if isinstance(layout, PlainRows) else 0
+        if layout is not None:
+            _rebuild(connection, folder)
+        return sealed
+
+
+def require_usable(folder: Path) -> None:
+    """Fail unless a store's enrolments can be read, and added to, with the key in use or without one.
+
+    For a service, which should say so when it starts and not when the first person enrols.
+
+    Raises
+    ------
+    StoreError
+        When they are sealed with another key or there is none, or when there is a key and they are plain.
+    """
+    if (folder / FILE).is_file():
+        with _connect(folder) as connection, _unchanging(connection):
+            if isinstance(_layout(connection, folder), PlainRows):
+                _require_no_key(folder)
+
+
+def _layout(connection: sqlite3.Connection, folder: Path) -> Layout | None:
+    return layout_of(connection, configured_key, where=str(folder / FILE))
+
+
+def _layout_to_add(connection: sqlite3.Connection, folder: Path) -> Layout:
+    layout = _layout(connection, folder)
+    if layout is None:
+        key = configured_key()
+        return create_plain(connection) if key is None else create_sealed(connection, key)
+    if isinstance(layout, PlainRows):
+        _require_no_key(folder)
+    return layout
+
+
+def _require_no_key(folder: Path) -> None:
+    """Fail when a key is given: then nobody expects that anything is kept plain."""
+    if configured_key() is not None:
+        raise StoreError(
+            "a key is given, but the enrolments here are not sealed yet",
+            where=str(folder / FILE),
+            hint=f"seal them: vecsv keys seal-enrolments --store {folder}",
+        )
+
+
+def _rebuild(connection: sqlite3.Connection, folder: Path) -> None:
+    """Rebuild the file without what was deleted from it, and empty the write-ahead log."""
+    connection.execute("VACUUM")
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise StoreBusyError(
+            "enrolments are being read, so their log still holds what was to go",
+            where=str(folder / FILE),
+            hint="run the same command again when the other process has ended",
+        )
+    if is_plain_left(connection):
+        note_plain_gone(connection)
 
 
 @contextmanager
@@ -193,6 +265,8 @@ def _connect(folder: Path, *, write: bool = False) -> Iterator[sqlite3.Connectio
             yield connection
         finally:
             connection.close()
+    except BrokenSealError as error:
+        raise StoreError(f"damaged: {error}", where=str(path), hint="restore the file from a backup") from error
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise StoreBusyError(
@@ -208,6 +282,9 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
     _use_log(connection)
     # Every acknowledged enrolment survives a power cut.
     connection.execute("PRAGMA synchronous = FULL")
+    # What is deleted is overwritten, and nothing on its way out is put into a temporary file.
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
@@ -246,14 +323,25 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
     connection.execute("COMMIT")
 
 
-def _has_table(connection: sqlite3.Connection) -> bool:
-    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'enrolments'").fetchone()
-    return found is not None
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # A full or failing disk makes SQLite do so itself.
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _unchanging(connection: sqlite3.Connection) -> Iterator[None]:
+    """One state of the database for all that the block reads."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        _roll_back(connection)
 
 
 def _require_fingerprint(connection: sqlite3.Connection, fingerprint: str, folder: Path) -> None:
