@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vecsv.audio.decode import Clip
     from vecsv.calibration.run import CalibrateSettings
     from vecsv.calibration.search_run import SearchSettings
+    from vecsv.client import Client
     from vecsv.embedding.run import EmbedSettings
     from vecsv.errors import VecsvError
     from vecsv.stores import Stores
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CalibrateSettings",
+    "Client",
     "Clip",
     "EmbedSettings",
     "SearchSettings",
@@ -37,6 +39,7 @@ __all__ = [
 # Looked up on first use: `import vecsv` and `vecsv --help` stay quick.
 _HOMES = {
     "CalibrateSettings": "vecsv.calibration.run",
+    "Client": "vecsv.client",
     "Clip": "vecsv.audio.decode",
     "EmbedSettings": "vecsv.embedding.run",
     "SearchSettings": "vecsv.calibration.search_run",

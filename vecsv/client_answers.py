@@ -201,6 +201,17 @@ class Person:
     stores: Mapping[str, PersonInStore]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeakersAnswer(Answer):
+    """A page of the list of speakers, by name."""
+
+    speakers: tuple[Person, ...]
+    total: int
+    offset: int
+    limit: int
+    wanted_speech_s: float
+
+
 @dataclass(frozen=True)
 class Receipt:
     """What an erasure removed from one store."""

@@ -37,9 +37,11 @@ _COMMANDS = (
     "speakers",
     "erase",
     "failures",
+    "serve",
     "report",
     "audit",
     "models",
+    "keys",
 )
 
 for _command in _COMMANDS:

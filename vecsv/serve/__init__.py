@@ -1,0 +1,1 @@
+"""The HTTP service: decoding, embedding and answering, within limits."""
