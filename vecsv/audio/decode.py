@@ -25,7 +25,17 @@ from vecsv.audio.sndfile import SndfileSource
 from vecsv.audio.source import Source, UnknownFormatError
 from vecsv.errors import AudioError
 
-__all__ = ["CUT_TOLERANCE_S", "MIN_RATE", "Clip", "blocks", "channels", "read", "sha256"]
+__all__ = [
+    "CUT_TOLERANCE_S",
+    "MIN_RATE",
+    "Clip",
+    "blocks",
+    "channels",
+    "mono_chunks",
+    "open_source",
+    "read",
+    "sha256",
+]
 
 CUT_TOLERANCE_S: Final = 0.1
 """How far a cut may end beyond its recording, in seconds: lists of segments often round up."""
@@ -106,12 +116,12 @@ def blocks(clip: Clip, *, sample_rate: int = 16000, block_s: float = 60.0) -> Ge
     [12000, 4000]
     """
     where = printable(clip.path)
-    with closing(_open(clip.path)) as source:
+    with closing(open_source(clip.path)) as source:
         if source.rate < MIN_RATE:
             raise AudioError("not-audio", f"no speech has a sampling rate of {source.rate} Hz", where=where)
         _check_channel(clip, source, where)
         start, stop = _frame_range(clip, source, where)
-        mono = _mono(clip, source, start, stop, where)
+        mono = mono_chunks(clip, source, start, stop, where)
         empty = True
         for block in regroup(resample(mono, source.rate, sample_rate), round(block_s * sample_rate)):
             empty = False
@@ -155,11 +165,18 @@ def channels(path: Path) -> int:
     AudioError
         When it cannot be read as audio.
     """
-    with closing(_open(path)) as source:
+    with closing(open_source(path)) as source:
         return source.channels
 
 
-def _open(path: Path) -> Source:
+def open_source(path: Path) -> Source:
+    """Open a file with what can decode it: libsndfile, else ``ffmpeg``.
+
+    Raises
+    ------
+    AudioError
+        When it cannot be read, is text, or needs an ``ffmpeg`` that is not installed.
+    """
     require_readable(path)
     try:
         return SndfileSource(path)
@@ -217,8 +234,22 @@ def _check_length(clip: Clip, source: Source, where: str) -> None:
         raise AudioError("bad-cut", f"the cut ends at {clip.end_s:g} s, {length}", where=where)
 
 
-def _mono(clip: Clip, source: Source, start: int, stop: int | None, where: str) -> Generator[Waveform, None, None]:
-    """The clip's own frames, one channel, checked; whether a stream was long enough shows only at its end."""
+def mono_chunks(
+    clip: Clip, source: Source, start: int, stop: int | None, where: str
+) -> Generator[Waveform, None, None]:
+    """The clip's own frames, one channel, checked; whether a stream was long enough shows only at its end.
+
+    Parameters
+    ----------
+    clip : Clip
+        Which channel, and which part has to be there.
+    source : Source
+        The opened file.
+    start, stop : int, int or None
+        First frame, and the one after the last; None is the end.
+    where : str
+        What errors call the recording.
+    """
     position = start
     for frames in source.chunks(start, stop):
         mono = frames[:, clip.channel - 1] if clip.channel is not None else _downmix(frames)

@@ -84,13 +84,13 @@ def decode_file(path: Path, max_duration_s: float) -> Decoded:
     longest = round(max_duration_s * SAMPLE_RATE)
     parts: list[Waveform] = []
     samples = 0
-    with closing(decode._open(path)) as source:
+    with closing(decode.open_source(path)) as source:
         rate, frames = source.rate, source.frames
         if rate < decode.MIN_RATE:
             raise AudioError("not-audio", f"no speech has a sampling rate of {rate} Hz")
         if frames is not None and frames > max_duration_s * rate:
             raise _too_long(f"is {frames / rate:.1f} s long", max_duration_s)
-        mono = decode._mono(Clip(path), source, 0, None, str(path))
+        mono = decode.mono_chunks(Clip(path), source, 0, None, str(path))
         for block in resample(mono, rate, SAMPLE_RATE):
             samples += block.size
             if samples > longest:
