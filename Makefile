@@ -15,10 +15,10 @@ CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test demo constraints clean
+.PHONY: help venv lint format test demo demo-train constraints clean
 
 help: ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: $(STAMP) ## set up .venv with everything development needs
 
@@ -52,6 +52,9 @@ test: $(STAMP) ## run the tests and the examples in docstrings (SPEECH=folder: o
 
 demo: $(STAMP) ## embed, index, calibrate, verify, search on synthetic voices (SPEECH=folder: on real ones)
 	@$(BIN)/python benchmarks/demo.py $(if $(SPEECH),--speech '$(SPEECH)')
+
+demo-train: $(STAMP) ## train a model, then embed, index, calibrate, verify with it (SPEECH=folder: on real recordings)
+	@$(BIN)/python benchmarks/demo_train.py $(if $(SPEECH),--speech '$(SPEECH)')
 
 constraints: ## pin what a fresh installation gives today (Python 3.11; PyTorch by hand: TORCH=2.13.0)
 	@rm -rf build/constraints && mkdir -p build

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vecsv.api import Store, embed, evaluate
+    from vecsv.api import Store, embed, evaluate, train
     from vecsv.audio.decode import Clip
     from vecsv.calibration.run import CalibrateSettings
     from vecsv.calibration.search_run import SearchSettings
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "embed",
     "evaluate",
+    "train",
 ]
 
 # Looked up on first use: `import vecsv` and `vecsv --help` stay quick.
@@ -48,6 +49,7 @@ _HOMES = {
     "VecsvError": "vecsv.errors",
     "embed": "vecsv.api",
     "evaluate": "vecsv.api",
+    "train": "vecsv.api",
 }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from vecsv.audio.decode import Clip
 from vecsv.config import default_store
 from vecsv.engines.protocol import EngineSettings
-from vecsv.errors import ModelError, UsageError
+from vecsv.errors import MissingDependencyError, ModelError, UsageError
 from vecsv.models import registry
 from vecsv.store.generation import latest
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vecsv.query.verify import Verification
     from vecsv.report.report import Report
     from vecsv.store.schema import FailedRow
+    from vecsv.training.settings import TrainResult
     from vecsv.turns import Names
 
 PathLike = str | Path
@@ -119,6 +120,108 @@ def evaluate(
     inputs = ListInputs(Path(trials), *(None if path is None else Path(path) for path in (manifest, enrol, root)))
     folder = None if store is None else Path(store)
     return evaluate_list(inputs, embedder, store=folder, by=by, seed=seed, progress=progress)
+
+
+def train(
+    manifest: PathLike,
+    *,
+    config: PathLike = "train-ecapa-small",
+    overrides: Sequence[str] = (),
+    family: str | None = None,
+    dev: PathLike | None = None,
+    out: PathLike | None = None,
+    name: str | None = None,
+    noise: PathLike | None = None,
+    rooms: PathLike | None = None,
+    start_from: PathLike | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    device: str | None = None,
+    licence: str = "unknown",
+    replace: bool = False,
+    on_message: Message | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> TrainResult | None:
+    """Train a speaker model on labelled recordings and add it to the models that go by name; see docs/training.md.
+
+    A program that trains with `workers` has to be importable, with its work under ``if __name__ == "__main__"``.
+
+    Parameters
+    ----------
+    manifest : path
+        Recordings and speakers to learn from.
+    config : str or path
+        A YAML file, or the name of one that comes with vecsv.
+    overrides : sequence of str
+        Values put over the configuration's, such as ``"data.crop_s=2"``.
+    family : str, optional
+        Refuse a configuration of any other: ``"ecapa-tdnn"`` or ``"wavlm-xvector"``.
+    dev : path, optional
+        Manifest of other speakers, to measure verification on.
+    out : path, optional
+        The run's folder; by default ``runs/NAME``.
+    name : str, optional
+        Of the model; by default the run folder's, which by default is the configuration's.
+    noise, rooms : path, optional
+        Folders of noises and of room impulse responses.
+    start_from : str or path, optional
+        What to begin with: an earlier run's folder, or a model's name or folder.
+    resume : bool
+        Whether to go on with a run that was stopped.
+    workers : int, optional
+        Processes that read recordings; by default as many as keep the network busy.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a GPU where there is one.
+    licence : str
+        SPDX identifier for the weights.
+    replace : bool
+        Whether a run and a model of these names may be replaced.
+    progress : callable, optional
+        Told steps done, steps in all, and a remark.
+
+    Returns
+    -------
+    TrainResult or None
+        None in all processes of a distributed training but the first.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without PyTorch and Accelerate.
+    TrainingError
+        When the configuration or the data cannot be used.
+    """
+    from importlib.util import find_spec
+
+    missing = [package for package in ("torch", "accelerate", "onnxscript") if find_spec(package) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"training needs {' and '.join(missing)}, which is not installed", hint="pip install 'vecsv[train]'"
+        )
+    from vecsv.training.configuration import read_config
+    from vecsv.training.run import train as run
+    from vecsv.training.settings import TrainSettings
+
+    chosen = read_config(Path(config), overrides)
+    if family is not None and chosen.family != family:
+        raise UsageError(f"the configuration trains {chosen.family}, not {family}", where=str(config))
+    title = name or (Path(config).stem.removeprefix("train-") if out is None else Path(out).name)
+    settings = TrainSettings(
+        config=chosen,
+        manifest=Path(manifest),
+        dev=None if dev is None else Path(dev),
+        out=Path("runs") / title if out is None else Path(out),
+        name=title,
+        noise=None if noise is None else Path(noise),
+        rooms=None if rooms is None else Path(rooms),
+        start_from=start_from,
+        resume=resume,
+        workers=workers,
+        device=device,
+        licence=licence,
+        replace=replace,
+    )
+    return run(settings, on_message=on_message, progress=progress)
 
 
 class Store:

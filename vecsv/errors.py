@@ -90,5 +90,9 @@ class CalibrationError(VecsvError):
     """The data cannot carry the calibration that was asked for."""
 
 
+class TrainingError(VecsvError):
+    """A training that is configured wrongly, has unusable data, or cannot go on."""
+
+
 class MissingDependencyError(VecsvError):
     """An optional package is needed and not installed."""

@@ -79,3 +79,30 @@ def test_help_shows_examples(run: Run) -> None:
     outcome = run("models", "add", "--help")
     assert "vecsv models add" in outcome.out
     assert "--preset" in outcome.out
+
+
+def test_of_a_trained_model_the_card_is_named_for_its_configuration(run: Run, graph: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from safetensors.numpy import load_file
+
+    from vecsv.models.bundle import read_bundle, write_bundle
+
+    added = Path(run("models", "add", graph, "--name", "mine", "--preset", "wespeaker").out.strip())
+    source = {"kind": "training", "config": {"run": {"epochs": 3}}, "data": {"speakers": 8}}
+    folder = write_bundle(
+        tmp_path / "trained",
+        replace(read_bundle(added), source=source),
+        tensors=load_file(added / "model.safetensors"),
+        graph=(added / "model.onnx").read_bytes(),
+        card="# trained",
+    )
+    shown = run("models", "show", folder)
+    assert shown.code == 0
+    assert "data.speakers 8" in shown.out
+    assert f"config in {folder / 'README.md'}" in shown.out
+    assert "epochs" not in shown.out
+    assert "README.md (0.0 MB)" in shown.out
+    found = run("models", "show", folder, "--json").json
+    assert found["source"] == source
+    assert found["files"]["README.md"] == len("# trained")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vecsv.frontend import known
-from vecsv.frontend.compute import front_end
+from vecsv.frontend.compute import bands_of, front_end
 from vecsv.frontend.filterbank import (
     Filterbank,
     analysis_window,
@@ -18,13 +18,26 @@ from vecsv.frontend.filterbank import (
     mel_edges,
     mel_to_hz,
     mel_weights,
+    product,
     triangles,
     without_mean,
 )
-from vecsv.frontend.spec import FrontendSpec, MelSpectrogramSpec
+from vecsv.frontend.spec import FrontendSpec, MelSpectrogramSpec, MfccSpec, SpectrogramSpec
 from vecsv.health.signals import speech_like, uniform
 
-SPECS = [known.SPEECHBRAIN, known.WESPEAKER, known.REDIMNET, known.TITANET, MelSpectrogramSpec()]
+WITH_PRODUCTS: list[FrontendSpec] = [
+    known.SPEECHBRAIN,
+    known.WESPEAKER,
+    known.REDIMNET,
+    known.TITANET,
+    MelSpectrogramSpec(),
+    MfccSpec(),
+]
+SPECS = [*WITH_PRODUCTS, SpectrogramSpec()]
+
+
+def name(spec: FrontendSpec) -> str:
+    return f"{spec.kind}-{bands_of(spec)}"
 
 
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
@@ -91,6 +104,22 @@ def test_powers_are_those_of_the_definition() -> None:
     np.testing.assert_allclose(bands, expected, rtol=1e-5)
 
 
+def test_without_weights_every_bin_is_a_band_whatever_the_blocks() -> None:
+    frames, window = uniform((3000, 20), 3, -1.0, 1.0), uniform(20, 4)
+    bands = Filterbank(window, None, n_fft=31)(frames.astype(np.float32))
+    assert bands.dtype == np.float32
+    np.testing.assert_allclose(bands, np.abs(np.fft.rfft(frames * window, 31)) ** 2, rtol=1e-4, atol=1e-6)
+    assert Filterbank(window, None, n_fft=32)(frames[:0].astype(np.float32)).shape == (0, 17)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 39, 40, 41, 500])
+def test_a_product_in_blocks_is_the_whole_product(rows: int) -> None:
+    left, right = (uniform(shape, 8, -1.0, 1.0).astype(np.float32) for shape in ((rows, 80), (80, 81)))
+    multiplied = product(left, right)
+    assert multiplied.dtype == np.float32
+    np.testing.assert_allclose(multiplied, left.astype(np.float64) @ right, atol=1e-5)
+
+
 def test_frames_are_conditioned_before_the_window_whatever_the_blocks() -> None:
     frames = uniform((500, 400), 6).astype(np.float32)
     filterbank = Filterbank(np.ones(400), uniform((257, 80), 7), n_fft=512)
@@ -104,7 +133,7 @@ def test_a_mean_over_an_hour_keeps_its_digits() -> None:
     assert without_mean(bands[:0]).shape == (0, 2)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.mels}")
+@pytest.mark.parametrize("spec", WITH_PRODUCTS, ids=name)
 def test_matrix_products_stay_below_the_size_that_openblas_starts_threads_for(
     spec: FrontendSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +150,7 @@ def test_matrix_products_stay_below_the_size_that_openblas_starts_threads_for(
     assert max(multiplications) <= 2**18
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.mels}")
+@pytest.mark.parametrize("spec", SPECS, ids=name)
 def test_threads_can_share_a_front_end(spec: FrontendSpec) -> None:
     compute = front_end(spec)
     waveforms = [speech_like(0.5 + 0.1 * seed, seed) for seed in range(8)]
@@ -132,7 +161,7 @@ def test_threads_can_share_a_front_end(spec: FrontendSpec) -> None:
         np.testing.assert_array_equal(features, alone[place % 8])
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.mels}")
+@pytest.mark.parametrize("spec", SPECS, ids=name)
 def test_a_front_end_leaves_its_waveform_as_it_was(spec: FrontendSpec) -> None:
     waveform = speech_like(0.5, 2)
     before = waveform.copy()

@@ -157,6 +157,13 @@ def test_a_model_with_measured_thresholds_is_held_to_its_own() -> None:
     assert behaviour.gain_sensitivity(SOUND).limit == behaviour.SAME_VOICE
 
 
+def test_a_measured_threshold_that_rejects_everything_holds_a_model_to_nothing() -> None:
+    class Rejecting(SpectralEmbedder):
+        reference_calibration = {"in_force": "eer", "points": [{"name": "eer", "threshold": None}]}  # noqa: RUF012
+
+    assert behaviour.gain_sensitivity(Rejecting()).limit == behaviour.SAME_VOICE
+
+
 def test_a_model_that_embeds_clicks_fails_naming_them(tmp_path: Path) -> None:
     finding = behaviour.refusals(Greedy(), tmp_path)
     assert (finding.outcome, finding.measured) == ("fail", "embedded: clicks")

@@ -10,8 +10,8 @@ from tests.models.onnx_graphs import Exported
 from vecsv.durable import sha256_of
 from vecsv.errors import ModelError, UsageError
 from vecsv.models import registry
-from vecsv.models.add import add
-from vecsv.models.bundle import read_bundle, verify_bundle
+from vecsv.models.add import add, require_addable
+from vecsv.models.bundle import read_bundle, verify_bundle, write_bundle
 from vecsv.models.presets import find_preset
 
 
@@ -24,6 +24,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     return Exported().write(tmp_path / "model.onnx")
+
+
+def with_card(bundle: Path, folder: Path) -> Path:
+    """Write a bundle again, with a model card."""
+    from safetensors.numpy import load_file
+
+    graph = (bundle / "model.onnx").read_bytes()
+    tensors = load_file(bundle / "model.safetensors")
+    return write_bundle(folder, read_bundle(bundle), tensors=tensors, graph=graph, card="# Theirs\n")
 
 
 def left(cache: Path) -> list[str]:
@@ -68,6 +77,15 @@ class TestNames:
         with pytest.raises(ModelError, match=r"ge2e is the name of a model that vecsv knows \(choose another"):
             add(graph, name="ge2e", preset="wespeaker", replace=True)
         assert not cache.exists()
+
+    def test_whether_a_name_can_be_had_is_told_before_there_is_a_model(self, graph: Path, cache: Path) -> None:
+        assert require_addable("mine") == cache / "models" / "mine"
+        add(graph, name="mine", preset="wespeaker")
+        with pytest.raises(ModelError, match="in the cache already"):
+            require_addable("mine")
+        assert require_addable("mine", replace=True) == cache / "models" / "mine"
+        with pytest.raises(ModelError, match="that vecsv knows"):
+            require_addable("ge2e", replace=True)
 
     def test_a_name_that_is_taken_is_refused_unless_it_is_to_be_replaced(self, graph: Path, tmp_path: Path) -> None:
         first = read_bundle(add(graph, name="mine", preset="wespeaker"))
@@ -152,6 +170,24 @@ class TestBundle:
         found, given = verify_bundle(folder), verify_bundle(bundle)
         assert (found.name, found.licence, found.description) == ("mine", "MIT", "of theirs")
         assert (found.fingerprint, found.source, found.sha256) == (given.fingerprint, given.source, given.sha256)
+        assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.onnx", "model.safetensors"]
+
+    def test_its_model_card_comes_along(self, bundle: Path, tmp_path: Path) -> None:
+        carded = with_card(bundle, tmp_path / "carded")
+        folder = add(carded, name="mine")
+        assert (folder / "README.md").read_text(encoding="utf-8") == "# Theirs\n"
+        assert verify_bundle(folder).sha256 == verify_bundle(carded).sha256
+
+    def test_a_changed_model_card_is_refused(self, bundle: Path, tmp_path: Path, cache: Path) -> None:
+        carded = with_card(bundle, tmp_path / "carded")
+        (carded / "README.md").write_text("# Ours\n", encoding="utf-8")
+        with pytest.raises(ModelError, match=r"README\.md: is not the file that the bundle was made with"):
+            add(carded, name="mine")
+        assert left(cache) == []
+
+    def test_a_file_called_like_a_model_card_is_not_copied(self, bundle: Path) -> None:
+        (bundle / "README.md").write_text("somebody's notes", encoding="utf-8")
+        folder = add(bundle, name="mine")
         assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.onnx", "model.safetensors"]
 
     def test_a_licence_and_a_description_given_count(self, bundle: Path) -> None:

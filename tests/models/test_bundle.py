@@ -15,6 +15,7 @@ from vecsv.errors import ModelError
 from vecsv.models import ge2e
 from vecsv.models.bundle import (
     BUNDLE_FILE,
+    CARD_FILE,
     ONNX_FILE,
     TENSORS_FILE,
     Bundle,
@@ -68,6 +69,31 @@ def test_a_reference_calibration_comes_back_with_its_source(tmp_path: Path) -> N
     reference = {"data": "some corpus", "thresholds": {"eer": 0.7}}
     folder = write_bundle(tmp_path / "m", replace(BUNDLE, reference_calibration=reference), tensors=TENSORS, graph=b"n")
     assert read_bundle(folder).reference_calibration == reference
+
+
+class TestCard:
+    @pytest.fixture
+    def carded(self, tmp_path: Path) -> Path:
+        return write_bundle(tmp_path / "carded", BUNDLE, tensors=TENSORS, graph=None, card="# Größe\n")
+
+    def test_it_is_a_file_of_the_bundle(self, carded: Path) -> None:
+        assert (carded / CARD_FILE).read_text(encoding="utf-8") == "# Größe\n"
+        assert verify_bundle(carded).sha256.keys() == {TENSORS_FILE, CARD_FILE}
+
+    def test_a_changed_or_missing_one_is_found_by_verification(self, carded: Path) -> None:
+        (carded / CARD_FILE).write_text("# Something else\n", encoding="utf-8")
+        with pytest.raises(ModelError, match=r"README\.md: is not the file that the bundle was made with"):
+            verify_bundle(carded)
+        (carded / CARD_FILE).unlink()
+        with pytest.raises(ModelError, match=r"README\.md: cannot be read"):
+            verify_bundle(carded)
+
+    def test_a_file_of_that_name_beside_a_bundle_without_one_is_no_part_of_it(self, tiny: Path) -> None:
+        (tiny / CARD_FILE).write_text("notes", encoding="utf-8")
+        assert CARD_FILE not in verify_bundle(tiny).sha256
+
+    def test_it_does_not_change_what_the_model_is(self, carded: Path, tiny: Path) -> None:
+        assert read_bundle(carded).fingerprint == read_bundle(tiny).fingerprint
 
 
 def test_nothing_else_is_left_beside_a_bundle(tiny: Path) -> None:

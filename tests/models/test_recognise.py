@@ -17,6 +17,7 @@ def folder(path: Path, *names: str) -> Path:
 
 FOLDERS = [
     (["bundle.json", "model.safetensors", "model.onnx", "notes.txt"], "bundle", "", ("notes.txt",)),
+    (["bundle.json", "model.safetensors", "README.md"], "bundle", "", ()),
     (["hyperparams.yaml", "embedding_model.ckpt", "classifier.ckpt"], "ecapa-tdnn", "embedding_model.ckpt",
      ("classifier.ckpt", "hyperparams.yaml")),
     (["embedding_model.ckpt"], "ecapa-tdnn", "embedding_model.ckpt", ()),

@@ -40,6 +40,7 @@ _COMMANDS = (
     "serve",
     "report",
     "audit",
+    "train",
     "models",
     "keys",
 )

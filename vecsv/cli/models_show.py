@@ -22,7 +22,7 @@ def show(
     """
     from vecsv.cli import show as printing
     from vecsv.models import registry
-    from vecsv.models.bundle import BUNDLE_FILE, verify_bundle
+    from vecsv.models.bundle import BUNDLE_FILE, CARD_FILE, verify_bundle
     from vecsv.models.families import engines as engines_of
 
     folder = registry.locate(name, on_message=printing.message)
@@ -33,6 +33,10 @@ def show(
         printing.as_json({**bundle.to_json(), "files": sizes, "engines": list(engines), "folder": str(folder)})
         return
     reference = bundle.reference_calibration
+    source = dict(bundle.source)
+    if isinstance(source.get("config"), Mapping) and CARD_FILE in bundle.sha256:
+        # A training's, of a hundred lines.
+        source["config"] = f"in {folder / CARD_FILE}"
     printing.facts(
         [
             ("name", bundle.name),
@@ -45,7 +49,7 @@ def show(
             ("runs on", ", ".join(engines)),
             ("fingerprint", bundle.fingerprint),
             ("licence", bundle.licence),
-            *(("source" if first else "", text) for first, text in _lines(bundle.source)),
+            *(("source" if first else "", text) for first, text in _lines(source)),
             ("reference calibration", "none" if reference is None else reference["source"]),
             *(
                 ("files" if position == 0 else "", f"{file} ({size / 1e6:,.1f} MB)")

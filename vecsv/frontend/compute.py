@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecsv.arrays import Waveform
-from vecsv.frontend.spec import FrontendSpec, KaldiSpec, LogMelSpec, MelSpectrogramSpec, WaveformSpec
+from vecsv.frontend.spec import (
+    FrontendSpec,
+    KaldiSpec,
+    LogMelSpec,
+    MelSpectrogramSpec,
+    MfccSpec,
+    SpectrogramSpec,
+    WaveformSpec,
+)
 
 
 class FrontEnd(Protocol):
@@ -42,6 +50,14 @@ def front_end(spec: FrontendSpec) -> FrontEnd:
             from vecsv.frontend.log_mel import LogMel
 
             return LogMel(spec)
+        case SpectrogramSpec():
+            from vecsv.frontend.spectrogram import Spectrogram
+
+            return Spectrogram(spec)
+        case MfccSpec():
+            from vecsv.frontend.mfcc import Mfcc
+
+            return Mfcc(spec)
         case KaldiSpec():
             from vecsv.frontend.kaldi import KaldiFilterbank
 
@@ -50,3 +66,22 @@ def front_end(spec: FrontendSpec) -> FrontEnd:
             from vecsv.frontend.waveform import ScaledWaveform
 
             return ScaledWaveform(spec)
+
+
+def bands_of(spec: FrontendSpec) -> int:
+    """How many numbers the features of a spec have for each frame; 1 for a waveform, whose frames are samples.
+
+    Examples
+    --------
+    >>> [bands_of(spec) for spec in (LogMelSpec(), SpectrogramSpec(), MfccSpec(coefficients=20), WaveformSpec())]
+    [80, 201, 20, 1]
+    """
+    match spec:
+        case MelSpectrogramSpec() | LogMelSpec() | KaldiSpec():
+            return spec.mels
+        case SpectrogramSpec():
+            return spec.n_fft // 2 + 1
+        case MfccSpec():
+            return spec.coefficients
+        case WaveformSpec():
+            return 1

@@ -179,8 +179,8 @@ class Filterbank:
     ----------
     window : ndarray
         What frames are multiplied with, float64 ``(length,)``.
-    weights : ndarray
-        Weights of the transform's bins in the bands, float64 ``(n_fft // 2 + 1, bands)``.
+    weights : ndarray or None
+        Weights of the transform's bins in the bands, float64 ``(n_fft // 2 + 1, bands)``; None makes each bin a band.
     n_fft : int
         Length of the transform; frames shorter than it are followed by zeros.
     power : float
@@ -195,13 +195,15 @@ class Filterbank:
     """
 
     def __init__(
-        self, window: NDArray[np.float64], weights: NDArray[np.float64], *, n_fft: int, power: float = 2.0
+        self, window: NDArray[np.float64], weights: NDArray[np.float64] | None, *, n_fft: int, power: float = 2.0
     ) -> None:
         self._window = window.astype(np.float32)
-        self._weights = weights.astype(np.float32)
+        self._weights = None if weights is None else weights.astype(np.float32)
         self._n_fft = n_fft
         self._power = power
-        self._block_frames = max(1, _UNTHREADED_MULTIPLICATIONS // self._weights.size)
+        bins = n_fft // 2 + 1
+        self._bands = bins if self._weights is None else self._weights.shape[1]
+        self._block_frames = _block_rows(bins if self._weights is None else self._weights.size)
 
     def __call__(
         self,
@@ -223,7 +225,7 @@ class Filterbank:
             Float32 ``(frames, bands)``.
         """
         count = len(framed)
-        bands = np.empty((count, self._weights.shape[1]), dtype=np.float32)
+        bands = np.empty((count, self._bands), dtype=np.float32)
         for start in range(0, count, self._block_frames):
             block = slice(start, min(start + self._block_frames, count))
             frames = framed[block] if condition is None else condition(framed[block])
@@ -231,8 +233,38 @@ class Filterbank:
             powers = spectrum.real**2 + spectrum.imag**2
             if self._power != 2.0:
                 powers **= np.float32(self._power / 2.0)
-            np.matmul(powers, self._weights, out=bands[block])
+            if self._weights is None:
+                bands[block] = powers
+            else:
+                np.matmul(powers, self._weights, out=bands[block])
         return bands
+
+
+def product(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply rows with a matrix, some at a time, on the calling thread alone.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Float32 ``(frames, bands)``.
+    matrix : ndarray
+        Float32 ``(bands, columns)``.
+
+    Returns
+    -------
+    ndarray
+        Float32 ``(frames, columns)``.
+    """
+    result = np.empty((len(rows), matrix.shape[1]), dtype=np.float32)
+    step = _block_rows(matrix.size)
+    for start in range(0, len(rows), step):
+        np.matmul(rows[start : start + step], matrix, out=result[start : start + step])
+    return result
+
+
+def _block_rows(multiplications: int) -> int:
+    """How many rows may be taken at once when each costs so many multiplications."""
+    return max(1, _UNTHREADED_MULTIPLICATIONS // multiplications)
 
 
 def without_mean(bands: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,24 +11,30 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from vecsv.frontend.kinds import KaldiSpec, LogMelSpec, MelSpectrogramSpec, Trimming, WaveformSpec, refusal
+from vecsv.frontend.centred_kinds import LogMelSpec, MfccSpec, SpectrogramSpec
+from vecsv.frontend.checks import refusal
+from vecsv.frontend.kinds import KaldiSpec, MelSpectrogramSpec, Trimming, WaveformSpec
 
 __all__ = [
     "FrontendSpec",
     "KaldiSpec",
     "LogMelSpec",
     "MelSpectrogramSpec",
+    "MfccSpec",
+    "SpectrogramSpec",
     "Trimming",
     "WaveformSpec",
     "frontend_from_json",
 ]
 
-FrontendSpec: TypeAlias = MelSpectrogramSpec | LogMelSpec | KaldiSpec | WaveformSpec
+FrontendSpec: TypeAlias = MelSpectrogramSpec | LogMelSpec | SpectrogramSpec | MfccSpec | KaldiSpec | WaveformSpec
 """Any kind of front end."""
 
 _KINDS: Final[Mapping[str, type[FrontendSpec]]] = {
     "mel-spectrogram": MelSpectrogramSpec,
     "log-mel": LogMelSpec,
+    "spectrogram": SpectrogramSpec,
+    "mfcc": MfccSpec,
     "kaldi-fbank": KaldiSpec,
     "waveform": WaveformSpec,
 }

@@ -127,7 +127,9 @@ def _same_voice(embedder: Embedder) -> float:
     reference = embedder.reference_calibration
     if reference is None:
         return SAME_VOICE
-    return float(next(point["threshold"] for point in reference["points"] if point["name"] == reference["in_force"]))
+    own = next(point["threshold"] for point in reference["points"] if point["name"] == reference["in_force"])
+    # None takes nobody for the same, not even a recording and itself.
+    return SAME_VOICE if own is None else float(own)
 
 
 def _changed(voice: Waveform, gain: float, offset: float) -> Waveform:

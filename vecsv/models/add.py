@@ -12,7 +12,15 @@ from typing import Final
 
 from vecsv.durable import make_folder, sha256_of, sync_file, sync_folder, write_text
 from vecsv.errors import ModelError, UsageError
-from vecsv.models.bundle import BUNDLE_FILE, ONNX_FILE, TENSORS_FILE, Bundle, put_in_place, verify_bundle
+from vecsv.models.bundle import (
+    BUNDLE_FILE,
+    CARD_FILE,
+    ONNX_FILE,
+    TENSORS_FILE,
+    Bundle,
+    put_in_place,
+    verify_bundle,
+)
 from vecsv.models.cache import alone, cached_folder
 from vecsv.models.cards import is_name, known_models
 from vecsv.models.recognise import BUNDLE, Recognised, recognise
@@ -24,6 +32,13 @@ UNKNOWN_LICENCE: Final = "unknown"
 
 _LARGEST_DESCRIPTION: Final = 16 * 2**20
 _LARGEST_FILE: Final = 16 * 2**30
+_COPIED: Final = {
+    BUNDLE_FILE: _LARGEST_DESCRIPTION,
+    TENSORS_FILE: _LARGEST_FILE,
+    ONNX_FILE: _LARGEST_FILE,
+    CARD_FILE: _LARGEST_DESCRIPTION,
+}
+_OPTIONAL: Final = (ONNX_FILE, CARD_FILE)
 
 
 def add(
@@ -79,8 +94,7 @@ def add(
         When options do not go together.
     """
     say = on_message or _say_nothing
-    folder = cached_folder(_require_name(name))
-    _require_free(folder, replace)
+    folder = require_addable(name, replace=replace)
     found = recognise(path, family)
     _require_fitting(found, preset, key)
     say(f"recognised {found.summary}")
@@ -100,6 +114,16 @@ def add(
     except OSError as error:
         raise ModelError(f"cannot be written: {error.strerror}", where=str(folder), hint="set VECSV_CACHE") from error
     say(f"{name} is ready: {folder}")
+    return folder
+
+
+def require_addable(name: str, *, replace: bool = False) -> Path:
+    """Where a model of a name would come; a ModelError when the name is impossible, or is taken and not to be replaced.
+
+    It reserves nothing: what takes long to make can be refused before it is made.
+    """
+    folder = cached_folder(_require_name(name))
+    _require_free(folder, replace)
     return folder
 
 
@@ -173,10 +197,10 @@ def _convert(
 def _copy_bundle(folder: Path, fresh: Path, *, name: str, description: str | None, licence: str) -> None:
     """Copy a bundle's files, check the copies, and give it its name."""
     fresh.mkdir()
-    for file, most in ((BUNDLE_FILE, _LARGEST_DESCRIPTION), (TENSORS_FILE, _LARGEST_FILE), (ONNX_FILE, _LARGEST_FILE)):
+    for file, most in _COPIED.items():
         source = folder / file
         if not source.is_file():
-            if file != ONNX_FILE:
+            if file not in _OPTIONAL:
                 raise ModelError(f"is a bundle without {file}", where=str(folder))
             continue
         if source.stat().st_size > most:
@@ -193,8 +217,9 @@ def _copy_bundle(folder: Path, fresh: Path, *, name: str, description: str | Non
         # The user knows nothing of the copies.
         where = (error.where or str(folder)).replace(str(fresh), str(folder))
         raise ModelError(error.what, where=where, hint="get the bundle again") from error
-    if ONNX_FILE not in bundle.sha256:
-        (fresh / ONNX_FILE).unlink(missing_ok=True)
+    for file in _OPTIONAL:
+        if file not in bundle.sha256:
+            (fresh / file).unlink(missing_ok=True)
     described: Bundle = but(
         bundle,
         name=name,

@@ -6,6 +6,8 @@
     The network without its front end, as ONNX Runtime and OpenVINO run it; not there where only PyTorch can run it.
 ``model.safetensors``
     The canonical tensors that the fingerprint is over.
+``README.md``
+    A model card, for people; not there where nobody wrote one. No program reads it.
 
 A bundle appears whole or not at all: it is built in a folder beside its place and renamed there.
 """
@@ -37,6 +39,7 @@ FORMAT_VERSION: Final = 2
 BUNDLE_FILE: Final = "bundle.json"
 ONNX_FILE: Final = "model.onnx"
 TENSORS_FILE: Final = "model.safetensors"
+CARD_FILE: Final = "README.md"
 
 _RENAME_ATTEMPTS: Final = 50
 
@@ -154,7 +157,7 @@ def _parsed(values: Any) -> Bundle:
     for name, kind in _PLAIN_TYPES.items():
         if not isinstance(values[name], kind):
             raise ModelError(f"{name} is {values[name]!r}, which is no {kind.__name__}")
-    if stray := sorted(values["sha256"].keys() - {ONNX_FILE, TENSORS_FILE}):
+    if stray := sorted(values["sha256"].keys() - {ONNX_FILE, TENSORS_FILE, CARD_FILE}):
         raise ModelError(f"it counts {', '.join(map(repr, stray))} among its files, which no bundle holds")
     if not isinstance(values["reference_calibration"], dict | None):
         raise ModelError("reference_calibration is neither null nor an object")
@@ -215,6 +218,7 @@ def write_bundle(
     *,
     tensors: Mapping[str, NDArray[Any]],
     graph: bytes | None,
+    card: str | None = None,
     replace: bool = False,
 ) -> Path:
     """Write a bundle, whole or not at all.
@@ -229,6 +233,8 @@ def write_bundle(
         The canonical tensors.
     graph : bytes or None
         The network as a serialised ONNX model; None where only PyTorch can run it.
+    card : str, optional
+        A model card as Markdown.
     replace : bool
         Whether to replace what is there. Otherwise a bundle that is there already, such as one that another
         process wrote meanwhile, stays.
@@ -248,6 +254,8 @@ def write_bundle(
     contents = {TENSORS_FILE: save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})}
     if graph is not None:
         contents[ONNX_FILE] = graph
+    if card is not None:
+        contents[CARD_FILE] = card.encode()
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[BUNDLE_FILE] = dataclasses.replace(bundle, sha256=checksums).to_text().encode()
     fresh = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"

@@ -85,7 +85,9 @@ def as_bundle(
     )
 
 
-def write_conversion(folder: Path, conversion: Conversion, bundle: Bundle, *, replace: bool = False) -> Path:
+def write_conversion(
+    folder: Path, conversion: Conversion, bundle: Bundle, *, card: str | None = None, replace: bool = False
+) -> Path:
     """Write the bundle of a conversion, whole or not at all; see `vecsv.models.bundle.write_bundle`."""
     tensors: Mapping[str, NDArray[np.generic]] = conversion.tensors
-    return write_bundle(folder, bundle, tensors=tensors, graph=conversion.graph, replace=replace)
+    return write_bundle(folder, bundle, tensors=tensors, graph=conversion.graph, card=card, replace=replace)

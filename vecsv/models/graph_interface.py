@@ -7,6 +7,7 @@ from typing import Final
 
 from vecsv.engines.protocol import GraphInterface
 from vecsv.errors import ModelError
+from vecsv.frontend import compute
 from vecsv.frontend.spec import FrontendSpec, WaveformSpec
 from vecsv.models.graph_structure import Port
 from vecsv.models.graphs import Graph
@@ -38,7 +39,7 @@ def choose_interface(graph: Graph, hints: InterfaceHints, frontend: FrontendSpec
 
 def bands_of(frontend: FrontendSpec) -> int | None:
     """How many bands a front end gives; None where it gives the wave."""
-    return None if isinstance(frontend, WaveformSpec) else frontend.mels
+    return None if isinstance(frontend, WaveformSpec) else compute.bands_of(frontend)
 
 
 def _lengths(graph: Graph, hints: InterfaceHints) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vecsv.errors import ModelError
-from vecsv.models.bundle import BUNDLE_FILE, ONNX_FILE, TENSORS_FILE
+from vecsv.models.bundle import BUNDLE_FILE, CARD_FILE, ONNX_FILE, TENSORS_FILE
 
 BUNDLE: Final = "bundle"
 """What `Recognised.family` is for a bundle of vecsv's own."""
@@ -112,7 +112,7 @@ def _file(path: Path, family: str | None) -> Recognised:
 
 def _folder(folder: Path, names: Sequence[str], family: str | None) -> Recognised:
     if BUNDLE_FILE in names and family in {None, BUNDLE}:
-        needed = (BUNDLE_FILE, TENSORS_FILE, ONNX_FILE)
+        needed = (BUNDLE_FILE, TENSORS_FILE, ONNX_FILE, CARD_FILE)
         return Recognised(BUNDLE, "a vecsv bundle", folder, folder / TENSORS_FILE, _others(names, *needed))
     if family in {None, "ecapa-tdnn"}:
         if _SPEECHBRAIN_FILE in names:

@@ -6,16 +6,15 @@ models such as ``microsoft/wavlm-base-plus-sv``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vecsv.checkpoints.hugging_face import CONFIG_FILE, PREPROCESSOR_FILE, as_float32, read_json, read_weights
+from vecsv.checkpoints.hugging_face import CONFIG_FILE, read_json, read_weights
 from vecsv.engines.choose import open_network
 from vecsv.engines.protocol import EngineSettings, GraphInterface, NetworkSource
 from vecsv.errors import ModelError
@@ -23,7 +22,15 @@ from vecsv.frontend.spec import WaveformSpec
 from vecsv.models.bundle import ONNX_FILE, TENSORS_FILE, Bundle, read_bundle
 from vecsv.models.conversion import Conversion
 from vecsv.models.encoder import Encoder
-from vecsv.models.fitting import listed, require_fit
+from vecsv.models.wavlm_folder import (
+    ARCHITECTURE,
+    fitted,
+    read_frontend,
+    require_xvector,
+    shapes_of,
+    spec_of,
+    torch_networks,
+)
 from vecsv.models.windows import Pooling
 from vecsv.networks.wavlm_spec import SAMPLE_RATE, WavLMSpec
 
@@ -34,13 +41,6 @@ FAMILY: Final = "wavlm-xvector"
 INTERFACE: Final = GraphInterface(input="wave", output="embeddings", layout="wave")
 POOLING: Final = Pooling(block_s=30.0)
 """Attention takes memory by the square of the time: at the base size 0.7 GB for 30 s, 2.5 GB for 60 s."""
-
-_MODEL_TYPE: Final = "wavlm"
-_ARCHITECTURE: Final = "WavLMForXVector"
-_FEATURE_EXTRACTOR: Final = "Wav2Vec2FeatureExtractor"
-
-# Of training only: the classifier over its speakers, and what masked frames were filled with.
-_UNNEEDED: Final = ("classifier.", "objective.", "wavlm.masked_spec_embed")
 
 # A serialised ONNX model cannot reach 2 GiB.
 _LARGEST_GRAPH: Final = 2_000_000_000
@@ -62,19 +62,35 @@ def from_folder(folder: Path) -> Conversion:
         When something is missing, is not of this architecture or too large, when tensors are missing, unexpected, of
         another shape or not finite, with a list of them; or when PyTorch or ``transformers`` is not installed.
     """
-    config = read_json(folder / CONFIG_FILE)
-    spec = _spec(config, where=str(folder / CONFIG_FILE))
-    frontend = _frontend(read_json(folder / PREPROCESSOR_FILE), where=str(folder / PREPROCESSOR_FILE))
-    networks = _networks()
-    try:
-        shapes = networks.expected_shapes(spec)
-    except ModelError as error:
-        raise ModelError(error.what, where=str(folder / CONFIG_FILE)) from error
+    config, described = read_json(folder / CONFIG_FILE), str(folder / CONFIG_FILE)
+    require_xvector(config, where=described)
+    spec = spec_of(config, where=described)
+    frontend = read_frontend(folder)
+    shapes = shapes_of(spec, where=described)
     found, where = read_weights(folder)
-    tensors, notes = _fitted(found, shapes, where=where)
+    tensors, notes = fitted(found, shapes, where=where)
     if "auto_map" in config:
-        notes.append(f"{CONFIG_FILE} names code of its own, which was not run: the network is {_ARCHITECTURE}")
+        notes.append(f"{CONFIG_FILE} names code of its own, which was not run: the network is {ARCHITECTURE}")
+    return conversion_of(spec, frontend, tensors, where=where, notes=notes)
+
+
+def conversion_of(
+    spec: WavLMSpec,
+    frontend: WaveformSpec,
+    tensors: Mapping[str, NDArray[np.float32]],
+    *,
+    where: str,
+    notes: Sequence[str] = (),
+) -> Conversion:
+    """Make a bundle's content of a network, its ONNX graph included where it can be made; a note says where not.
+
+    Raises
+    ------
+    ModelError
+        When the tensors, which errors call `where`, are not those of the network or give no numbers.
+    """
     module = _module(spec, tensors, where=where)
+    notes = list(notes)
     graph: bytes | None = None
     try:
         graph = _graph(module, spec)
@@ -128,7 +144,7 @@ def torch_module(folder: Path) -> torch.nn.Module:
         installed.
     """
     _, spec = _read(folder)
-    networks = _networks()
+    networks = torch_networks()
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -154,77 +170,12 @@ def _read(folder: Path) -> tuple[Bundle, WavLMSpec]:
         raise ModelError(f"its network: {error.what}", where=str(folder)) from error
 
 
-def _networks() -> ModuleType:
-    """Import what needs PyTorch and ``transformers``."""
-    try:
-        import transformers  # noqa: F401
-
-        from vecsv.networks import wavlm
-    except ImportError as error:
-        raise ModelError(
-            "a WavLM model needs PyTorch and transformers, which are not installed", hint="pip install 'vecsv[torch]'"
-        ) from error
-    return wavlm
-
-
-def _spec(config: Mapping[str, Any], *, where: str) -> WavLMSpec:
-    """Read the network's size out of ``config.json``."""
-    kind, architectures = config.get("model_type"), config.get("architectures")
-    if kind != _MODEL_TYPE:
-        raise ModelError(f"model_type is {_short(kind)}, expected {_MODEL_TYPE!r}", where=where)
-    if not isinstance(architectures, list) or _ARCHITECTURE not in architectures:
-        raise ModelError(
-            f"architectures is {_short(architectures)}, expected {_ARCHITECTURE}: without its x-vector head a WavLM "
-            "gives no speaker embedding",
-            where=where,
-        )
-    if config.get("add_adapter", False) is not False:
-        raise ModelError("has an adapter (add_adapter), which an x-vector head does not see", where=where)
-    try:
-        return WavLMSpec.from_config(config)
-    except ModelError as error:
-        raise ModelError(error.what, where=where, hint=error.hint) from error
-
-
-def _frontend(values: Mapping[str, Any], *, where: str) -> WaveformSpec:
-    """Read out of ``preprocessor_config.json`` how the waveform is scaled; the package's defaults stand in for gaps."""
-    kind = values.get("feature_extractor_type", _FEATURE_EXTRACTOR)
-    if kind != _FEATURE_EXTRACTOR:
-        raise ModelError(f"feature_extractor_type is {_short(kind)}, expected {_FEATURE_EXTRACTOR}", where=where)
-    for name, expected in (("sampling_rate", SAMPLE_RATE), ("feature_size", 1)):
-        if values.get(name, expected) != expected:
-            raise ModelError(f"{name} is {_short(values[name])}, expected {expected}", where=where)
-    normalise = values.get("do_normalize", True)
-    if not isinstance(normalise, bool):
-        raise ModelError(f"do_normalize is {_short(normalise)}, expected true or false", where=where)
-    return WaveformSpec(sample_rate=SAMPLE_RATE, normalise=normalise)
-
-
-def _fitted(
-    found: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], *, where: str
-) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """The canonical tensors, and what there is to say of the others."""
-    canonical_name = _networks().canonical_name
-    needed: dict[str, NDArray[Any]] = {}
-    for name, tensor in found.items():
-        if name.startswith(_UNNEEDED):
-            continue
-        if canonical_name(name) in needed:
-            raise ModelError(f"holds {canonical_name(name)} twice, by an old and a new name", where=where)
-        needed[canonical_name(name)] = tensor
-    require_fit(needed, shapes, where=where)
-    left = sorted(name for name in found if name.startswith(_UNNEEDED))
-    notes = [f"of training only, and not needed: {listed(left)}"] if left else []
-    tensors = as_float32({name: needed[name] for name in shapes}, where=where)
-    return tensors, notes
-
-
 def _module(spec: WavLMSpec, tensors: Mapping[str, NDArray[np.float32]], *, where: str) -> torch.nn.Module:
     """Make the network, and make sure that it gives numbers at all."""
     import torch
 
     try:
-        module: torch.nn.Module = _networks().with_tensors(
+        module: torch.nn.Module = torch_networks().with_tensors(
             spec, {name: torch.tensor(tensor) for name, tensor in tensors.items()}
         )
     except ModelError as error:
@@ -283,8 +234,3 @@ def _run(graph: bytes, wave: NDArray[np.float32]) -> NDArray[np.float32]:
 def _cosine_distance(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     first, second = (vector.astype(np.float64) / np.linalg.norm(vector) for vector in (one, other))
     return float(np.square(first - second).sum()) / 2.0
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vecsv.errors import ModelError
-from vecsv.frontend import kaldi, log_mel, mel
-from vecsv.frontend.spec import FrontendSpec, KaldiSpec, LogMelSpec, MelSpectrogramSpec, WaveformSpec
+from vecsv.frontend import centred, kaldi, log_mel, mel, mfcc
+from vecsv.frontend.filterbank import analysis_window
+from vecsv.frontend.spec import (
+    FrontendSpec,
+    KaldiSpec,
+    LogMelSpec,
+    MelSpectrogramSpec,
+    MfccSpec,
+    SpectrogramSpec,
+    WaveformSpec,
+)
 from vecsv.frontend.waveform import VARIANCE_OFFSET
 
 
@@ -46,8 +55,10 @@ def feature_module(spec: FrontendSpec) -> nn.Module:
     match spec:
         case MelSpectrogramSpec():
             return _MelSpectrogram(spec).eval()
-        case LogMelSpec():
-            return _LogMel(spec).eval()
+        case LogMelSpec() | SpectrogramSpec():
+            return _CentredSpectrogram(spec).eval()
+        case MfccSpec():
+            return _Mfcc(spec).eval()
         case KaldiSpec():
             return _KaldiFilterbank(spec).eval()
         case WaveformSpec():
@@ -58,24 +69,24 @@ class _Filterbank(nn.Module):
     """Powers of frames' spectra in bands: float32 ``(batch, frames, length)`` to ``(batch, frames, bands)``."""
 
     transform: Tensor
-    weights: Tensor
+    weights: Tensor | None
 
     def __init__(
-        self, window: NDArray[np.float64], weights: NDArray[np.float64], *, n_fft: int, power: float = 2.0
+        self, window: NDArray[np.float64], weights: NDArray[np.float64] | None, *, n_fft: int, power: float = 2.0
     ) -> None:
         super().__init__()
         self._bins, self._power = n_fft // 2 + 1, power
         turns = np.outer(np.arange(window.size), np.arange(self._bins)) * (2.0 * np.pi / n_fft)
         transform = np.hstack([np.cos(turns), np.sin(turns)]) * window[:, np.newaxis]
-        for name, constant in (("transform", transform), ("weights", weights)):
-            self.register_buffer(name, torch.from_numpy(constant.astype(np.float32)), persistent=False)
+        _register(self, "transform", transform)
+        _register(self, "weights", weights)
 
     def forward(self, frames: Tensor) -> Tensor:
         real, imaginary = torch.split(torch.matmul(frames, self.transform), self._bins, dim=-1)
         powers = real * real + imaginary * imaginary
         if self._power != 2.0:
             powers = powers ** (self._power / 2.0)
-        return torch.matmul(powers, self.weights)
+        return powers if self.weights is None else torch.matmul(powers, self.weights)
 
 
 class _MelSpectrogram(nn.Module):
@@ -101,25 +112,23 @@ class _MelSpectrogram(nn.Module):
         return frames
 
 
-class _LogMel(nn.Module):
-    """See `vecsv.frontend.log_mel.LogMel`."""
+class _CentredSpectrogram(nn.Module):
+    """See `vecsv.frontend.log_mel.LogMel` and `vecsv.frontend.spectrogram.Spectrogram`."""
 
-    def __init__(self, spec: LogMelSpec) -> None:
+    def __init__(self, spec: LogMelSpec | SpectrogramSpec) -> None:
         super().__init__()
         self._spec = spec
-        self._filterbank = _Filterbank(*log_mel.filterbank_of(spec), n_fft=spec.n_fft)
+        if isinstance(spec, LogMelSpec):
+            self._filterbank = _Filterbank(*log_mel.filterbank_of(spec), n_fft=spec.n_fft)
+        else:
+            self._filterbank = _Filterbank(analysis_window(spec.window, spec.window_length), None, n_fft=spec.n_fft)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         spec = self._spec
-        count = log_mel.frame_count(spec, waveforms.shape[1])
+        count = centred.frame_count(spec, waveforms.shape[1])
         seen = self._padded(self._preemphasised(waveforms))
         frames = seen.unfold(1, spec.window_length, spec.hop)[:, :count]
-        values = torch.log(torch.clamp(self._filterbank(frames), min=spec.log_floor) + spec.log_offset)
-        if spec.log == "db":
-            values = values * log_mel.DB_PER_NEPER
-        if spec.range_db is not None:
-            values = torch.maximum(values, torch.amax(values, dim=(1, 2), keepdim=True) - spec.range_db)
-        return self._normalised(values)
+        return _normalised(self._logarithms(self._filterbank(frames)), spec.normalise)
 
     def _preemphasised(self, waveforms: Tensor) -> Tensor:
         spec = self._spec
@@ -133,18 +142,34 @@ class _LogMel(nn.Module):
     def _padded(self, waveforms: Tensor) -> Tensor:
         mode = "reflect" if self._spec.padding == "reflect" else "constant"
         # To PyTorch a reflection needs an axis of channels.
-        padded = nn.functional.pad(waveforms[:, None], log_mel.padding(self._spec), mode)
+        padded = nn.functional.pad(waveforms[:, None], centred.padding(self._spec), mode)
         return padded[:, 0]
 
-    def _normalised(self, values: Tensor) -> Tensor:
-        if self._spec.normalise == "none":
-            return values
-        centred = values - values.mean(dim=1, keepdim=True)
-        if self._spec.normalise == "mean":
-            return centred
-        frames = torch.ones_like(centred).sum(dim=1, keepdim=True)
-        deviation = torch.sqrt((centred * centred).sum(dim=1, keepdim=True) / torch.clamp(frames - 1.0, min=1.0))
-        return centred / (deviation + log_mel.DEVIATION_OFFSET)
+    def _logarithms(self, powers: Tensor) -> Tensor:
+        spec = self._spec
+        if spec.log == "none":
+            return powers
+        values = torch.log(torch.clamp(powers, min=spec.log_floor) + spec.log_offset)
+        if spec.log == "db":
+            values = values * centred.DB_PER_NEPER
+        if spec.range_db is not None:
+            values = torch.maximum(values, torch.amax(values, dim=(1, 2), keepdim=True) - spec.range_db)
+        return values
+
+
+class _Mfcc(nn.Module):
+    """See `vecsv.frontend.mfcc.Mfcc`."""
+
+    cosines: Tensor
+
+    def __init__(self, spec: MfccSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._log_mel = _CentredSpectrogram(spec.log_mel())
+        _register(self, "cosines", mfcc.cosines(spec))
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        return _normalised(torch.matmul(self._log_mel(waveforms), self.cosines), self._spec.normalise)
 
 
 class _KaldiFilterbank(nn.Module):
@@ -180,3 +205,21 @@ class _ScaledWaveform(nn.Module):
             variance = (centred * centred).mean(dim=1, keepdim=True)
             waveforms = centred / torch.sqrt(variance + VARIANCE_OFFSET)
         return waveforms * self._spec.scale
+
+
+def _register(module: nn.Module, name: str, constant: NDArray[np.float64] | None) -> None:
+    """Give a module a constant, or None, that moves to devices with it and is not saved."""
+    tensor = None if constant is None else torch.from_numpy(constant.astype(np.float32))
+    module.register_buffer(name, tensor, persistent=False)
+
+
+def _normalised(values: Tensor, how: str) -> Tensor:
+    """See `vecsv.frontend.centred.normalised`; ``(batch, frames, bands)``."""
+    if how == "none":
+        return values
+    deviating = values - values.mean(dim=1, keepdim=True)
+    if how == "mean":
+        return deviating
+    frames = torch.ones_like(deviating).sum(dim=1, keepdim=True)
+    deviation = torch.sqrt((deviating * deviating).sum(dim=1, keepdim=True) / torch.clamp(frames - 1.0, min=1.0))
+    return deviating / (deviation + centred.DEVIATION_OFFSET)

@@ -1,0 +1,1 @@
+"""Training: labelled recordings in, a model bundle out. The only package that must have PyTorch."""

@@ -1,0 +1,1 @@
+"""The data of a training: which recordings, which crops of them, in which order."""
