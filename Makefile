@@ -48,7 +48,7 @@ format: $(STAMP) ## format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 test: $(STAMP) ## run the tests and the examples in docstrings (SPEECH=folder: on those recordings too)
-	$(if $(SPEECH),VECSV_TEST_SPEECH='$(abspath $(SPEECH))' )$(BIN)/python -m pytest -q -n $(JOBS) --doctest-modules vecsv tests
+	$(if $(SPEECH),VECSV_TEST_SPEECH='$(abspath $(SPEECH))' )$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --doctest-modules vecsv tests
 
 demo: $(STAMP) ## embed, index, calibrate, verify, search on synthetic voices (SPEECH=folder: on real ones)
 	@$(BIN)/python benchmarks/demo.py $(if $(SPEECH),--speech '$(SPEECH)')

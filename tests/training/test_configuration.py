@@ -51,6 +51,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert read_config(written(tmp_path)) == TrainingConfig()
 
 
+def test_an_empty_section_is_one_that_is_left_out(tmp_path: Path) -> None:
+    assert read_config(Path("train-ecapa-small"), ["augmentation=null"]).augmentation == TrainingConfig().augmentation
+
+
 def test_overrides_reach_into_sections_that_are_not_there(tmp_path: Path) -> None:
     overrides = ["augmentation.speed.factors=[0.8]", "optimiser.learning_rate=1e-3", "front_end={kind: mfcc}"]
     config = read_config(written(tmp_path), overrides)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import soundfile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +22,9 @@ from tests.training.corpora import small_config, write_corpus  # noqa: E402
 from vecsv.audio.activity import detect  # noqa: E402
 from vecsv.audio.decode import Clip, read  # noqa: E402
 from vecsv.calibration.metrics import eer  # noqa: E402
-from vecsv.errors import TrainingError  # noqa: E402
+from vecsv.errors import TrainingError, UsageError  # noqa: E402
 from vecsv.models import registry  # noqa: E402
+from vecsv.models.bundle import read_bundle  # noqa: E402
 from vecsv.training.development import pair_counts  # noqa: E402
 from vecsv.training.records import EpochRecord  # noqa: E402
 from vecsv.training.run import prepared, train  # noqa: E402
@@ -216,8 +218,13 @@ def test_fine_tuning_starts_from_a_run_with_its_classifier(tmp_path: Path, corpu
 def test_a_resumed_run_of_another_configuration_is_refused(tmp_path: Path, corpus: Path) -> None:
     learnt(settings(tmp_path, corpus))
     other = settings(tmp_path, corpus, config=small_config(loss={"margin": 0.3}), resume=True)
+    before = (tmp_path / "ours" / "config.yaml").read_bytes()
     with pytest.raises(TrainingError, match="another configuration"):
         learnt(other)
+    assert (tmp_path / "ours" / "config.yaml").read_bytes() == before
+    with pytest.raises(UsageError, match="cannot start from itself"):
+        learnt(settings(tmp_path, corpus, start_from=tmp_path / "ours", replace=True))
+    assert load_best(tmp_path / "ours") is not None
     with pytest.raises(TrainingError, match="holds a run already"):
         learnt(settings(tmp_path, corpus))
 
@@ -236,6 +243,36 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path: Path, corpu
 def test_speakers_in_both_manifests_are_refused(tmp_path: Path, corpus: Path) -> None:
     with pytest.raises(TrainingError, match="trained on too"):
         learnt(settings(tmp_path, corpus, dev=corpus))
+
+
+def test_rows_that_are_left_out_are_listed(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "corpus", speakers=range(4), takes=2)
+    soundfile.write(tmp_path / "short.wav", np.zeros(1600), 16000)
+    with manifest.open("a", encoding="utf-8") as file:
+        file.write(f"{tmp_path / 'short.wav'}\tspeaker0\n")
+    messages: list[str] = []
+    config = small_config(optimiser={"warm_up_steps": 0})
+    with prepared(settings(tmp_path, manifest, config=config), messages.append):
+        listed = (tmp_path / "ours" / "left_out.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[:2] for line in listed] == [["what", "line"], ["too short", "9"]]
+    assert any("1 too short" in message for message in messages)
+
+
+def test_dev_speakers_are_taken_out_and_thresholds_measured_on_them(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "corpus", speakers=range(8), takes=4)
+    config = small_config(
+        run={"epochs": 1},
+        optimiser={"warm_up_steps": 0},
+        data={"dev_speakers": 4, "held_out": "utterances"},
+        finish={"calibrate": True},
+    )
+    result = train(settings(tmp_path, manifest, config=config))
+    assert result is not None
+    assert result.speakers == 4
+    assert result.best.dev_eer is not None and result.best.held_out_accuracy is not None
+    bundle = read_bundle(result.bundle)
+    assert bundle.source["development"]["speakers"] == 4
+    assert bundle.reference_calibration is not None
 
 
 def test_noise_that_is_wanted_and_not_given_is_refused(tmp_path: Path, corpus: Path) -> None:
@@ -258,3 +295,12 @@ def test_what_is_computed_in_bfloat16_is_kept_in_float32(tmp_path: Path, corpus:
     _, history = learnt(settings(tmp_path, corpus, config=small_config(run={"precision": "bf16"})))
     assert np.isfinite(history[-1].loss)
     assert all(tensor.dtype != torch.bfloat16 for tensor in weights(tmp_path / "ours").values())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_learns_by_heart_too_in_bfloat16(tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "crops", speakers=range(8), takes=4, seconds=1.0)
+    config = small_config(run={"epochs": 12, "batch": 16, "precision": "bf16"}, data={"epoch_crops": 128})
+    _, history = learnt(settings(tmp_path, manifest, config=config, device="cuda"))
+    assert history[-1].accuracy == 1.0

@@ -156,7 +156,8 @@ def _parsed(values: Mapping[str, Any]) -> TrainingConfig:
     if unknown := sorted(map(str, values.keys() - {*_OWN_KEYS, *sections})):
         raise TrainingError(f"unknown: {', '.join(unknown)}", hint=f"it may hold {', '.join([*_OWN_KEYS, *sections])}")
     family = values.get("family", "ecapa-tdnn")
-    read: dict[str, Any] = {name: _value(kind, values[name], name) for name, kind in sections.items() if name in values}
+    given = {name for name in sections if values.get(name) is not None}
+    read: dict[str, Any] = {name: _value(sections[name], values[name], name) for name in sorted(given)}
     front_end = values.get("front_end")
     if front_end is None:
         read["front_end"] = LogMelSpec() if family == "ecapa-tdnn" else WaveformSpec(normalise=True)

@@ -100,7 +100,7 @@ class Run:
         self._folder = settings.out
         self._identity = data.digest(config)
         if accelerator.is_main_process:
-            _prepare_folder(self._folder, settings)
+            _prepare_folder(self._folder, settings, self._identity)
             _list_left_out(self._folder, data.split.train, say)
         accelerator.wait_for_everyone()
         self._trainable, earlier = _start(settings, say)
@@ -329,9 +329,6 @@ class _Watch(Watcher):
             rate, margin = self._stepper.rate(step - 1), self._stepper.margin(step - 1)
             self._records.scalars(step, {"train/loss": loss, "train/learning_rate": rate, "train/margin": margin})
 
-    def measuring(self, epoch: int) -> None:
-        """Nothing is shown of measuring: it takes seconds."""
-
     def epoch_done(self, record: EpochRecord, *, best: bool) -> None:
         """Write the record."""
         self._records.epoch(record)
@@ -421,8 +418,17 @@ def _list_left_out(folder: Path, corpus: Corpus, say: Messages) -> None:
     say(f"{len(rows):,} rows are left out: {folder / LEFT_OUT_FILE} lists them")
 
 
-def _prepare_folder(folder: Path, settings: TrainSettings) -> None:
+def _prepare_folder(folder: Path, settings: TrainSettings, identity: str) -> None:
+    """Make the run's folder, or clear it, or make sure that the run in it is the one to go on with."""
+    if settings.start_from is not None and Path(settings.start_from).resolve() == folder.resolve():
+        raise UsageError("a run cannot start from itself", where=str(folder), hint="give it another --out")
     make_folder(folder)
+    if settings.resume and (state := load_state(folder)) is not None and state.identity != identity:
+        raise TrainingError(
+            "was trained with another configuration or other data",
+            where=str(folder),
+            hint="give what it was started with, or another run folder",
+        )
     if settings.replace and not settings.resume:
         for name in (STATE_FILE, BEST_FILE, LOG_FILE, HISTORY_FILE, CURVE_FILE, CONFIG_FILE, LEFT_OUT_FILE):
             (folder / name).unlink(missing_ok=True)

@@ -61,9 +61,6 @@ class Watcher:
     def stepped(self, epoch: int, batch: int, step: int, loss: float) -> None:
         """A step was taken."""
 
-    def measuring(self, epoch: int) -> None:
-        """An epoch's steps are done, and it is being measured."""
-
     def epoch_done(self, record: EpochRecord, *, best: bool) -> None:
         """An epoch was trained and measured."""
 
@@ -137,8 +134,7 @@ class Trainer:
         Raises
         ------
         TrainingError
-            When the loss is no number any more, more recordings than 1% cannot be decoded, or the state is of another
-            training.
+            When the loss is no number any more, or more recordings than 1% cannot be decoded.
         """
         state = self._resumed() if resume else None
         if state is None:
@@ -196,8 +192,6 @@ class Trainer:
                 self._save(self._refreshed(state, time.perf_counter() - started))
             waiting_since = time.perf_counter()
         seconds = time.perf_counter() - started
-        if self._accelerator.is_main_process:
-            self._watcher.measuring(state.epoch)
         measured = self._measured()
         last = state.step - 1
         total_s = state.seconds + seconds
@@ -225,7 +219,7 @@ class Trainer:
             self._learner.train()
 
     def _failures(self, batch: Batch) -> dict[int, str]:
-        """Recordings of a batch that could not be decoded, over all processes; too many end the training."""
+        """Recordings of a batch that could not be decoded, over all processes."""
         found = dict(batch.failures)
         if self._accelerator.num_processes > 1:
             from accelerate.utils import gather_object
@@ -266,12 +260,6 @@ class Trainer:
         state = load_state(self._folder)
         if state is None:
             return None
-        if state.identity != self._identity:
-            raise TrainingError(
-                "was trained with another configuration or other data",
-                where=str(self._folder),
-                hint="give what it was started with, or another run folder",
-            )
         self._learner.load_state_dict(state.learner)
         self._stepper.load_state(state.optimiser)
         return state
