@@ -30,6 +30,7 @@ from vecsv.training.records import EpochRecord  # noqa: E402
 from vecsv.training.run import prepared, train  # noqa: E402
 from vecsv.training.settings import TrainSettings  # noqa: E402
 from vecsv.training.state import load_best, load_state, save_best  # noqa: E402
+from vecsv.training.stepping import Stepper  # noqa: E402
 from vecsv.training.trainer import Outcome  # noqa: E402
 
 
@@ -273,6 +274,18 @@ def test_dev_speakers_are_taken_out_and_thresholds_measured_on_them(tmp_path: Pa
     bundle = read_bundle(result.bundle)
     assert bundle.source["development"]["speakers"] == 4
     assert bundle.reference_calibration is not None
+
+
+def test_a_loader_that_dies_during_a_step_is_one_line(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(*_: object) -> None:
+        # PyTorch's handler of SIGCHLD raises this in the middle of whatever runs.
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(Stepper, "take", take)
+    with pytest.raises(TrainingError, match=r"loads recordings died: DataLoader worker .*fewer --workers"):
+        learnt(settings(tmp_path, corpus))
 
 
 def test_noise_that_is_wanted_and_not_given_is_refused(tmp_path: Path, corpus: Path) -> None:

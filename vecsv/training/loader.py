@@ -190,6 +190,7 @@ class CropLoader:
         if batch % world:
             raise TrainingError(f"a batch of {batch} cannot be shared by {world} processes")
         self._keys = _Keys(batch, rank, world)
+        self._workers = workers
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),
             batch_size=None,
@@ -236,14 +237,13 @@ class CropLoader:
                 if isinstance(made, TrainingError):
                     raise made
                 yield made
-        except RuntimeError as failure:
-            if "worker" not in str(failure):
+        except (RuntimeError, OSError, EOFError) as failure:
+            # One that dies while it hands a batch over breaks the connection before it is missed.
+            broken = self._workers > 0 and not isinstance(failure, RuntimeError)
+            if not (broken or is_of_dead_worker(failure)):
                 raise
             self.close()
-            raise TrainingError(
-                f"a process that loads recordings died: {str(failure).splitlines()[0]}",
-                hint="out of memory, or of shared memory (/dev/shm)? Try fewer --workers",
-            ) from failure
+            raise dead_worker(failure) from failure
 
     def close(self) -> None:
         """End the worker processes; another epoch would start new ones."""
@@ -260,6 +260,19 @@ class CropLoader:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_of_dead_worker(failure: BaseException) -> bool:
+    """Whether it is what PyTorch raises, wherever the main thread happens to be, when a worker has died."""
+    return isinstance(failure, RuntimeError) and "DataLoader worker" in str(failure)
+
+
+def dead_worker(failure: BaseException) -> TrainingError:
+    """Say of a worker's death what a person can do about it."""
+    return TrainingError(
+        f"a process that loads recordings died: {(str(failure) or type(failure).__name__).splitlines()[0]}",
+        hint="out of memory, or of shared memory (/dev/shm)? Try fewer --workers",
+    )
 
 
 class _Crop(NamedTuple):

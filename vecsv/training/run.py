@@ -29,7 +29,7 @@ from vecsv.training.families.wavlm_settings import WavLMTraining
 from vecsv.training.finish import MODEL_FOLDER, require_installable, write_trained
 from vecsv.training.inputs import Inputs, Messages
 from vecsv.training.learner import Learner
-from vecsv.training.loader import Batch, CropDataset, CropLoader
+from vecsv.training.loader import Batch, CropDataset, CropLoader, dead_worker, is_of_dead_worker
 from vecsv.training.losses import MarginHead
 from vecsv.training.records import CURVE_FILE, HISTORY_FILE, LOG_FILE, TENSORBOARD_FOLDER, EpochRecord, RunRecords
 from vecsv.training.reference import write_part
@@ -165,7 +165,12 @@ class Run:
                 measure=self._measure,
                 watcher=_Watch(records, progress, self._stepper, config.run.epochs * self._steps),
             )
-            outcome = trainer.run(resume=self._settings.resume)
+            try:
+                outcome = trainer.run(resume=self._settings.resume)
+            except RuntimeError as failure:
+                if is_of_dead_worker(failure):
+                    raise dead_worker(failure) from failure
+                raise
             for number, reason in outcome.unreadable.items():
                 records.log(f"could not be decoded: {self._data.split.train.recordings[number].path}: {reason}")
         return outcome

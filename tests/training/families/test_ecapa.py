@@ -31,11 +31,12 @@ def weight(trainable: EcapaTraining) -> Tensor:
     return tensor
 
 
-def written(tmp_path: Path, seed: int = 3, front_end: LogMelSpec | None = None) -> Path:
-    trainable = start(front_end or LogMelSpec(mels=20), SMALL, start_from=None, seed=seed)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    trainable = start(LogMelSpec(mels=20), SMALL, start_from=None, seed=3)
     conversion = trainable.conversion()
     bundle = as_bundle(conversion, name="first", description="", licence="unknown", source={})
-    return write_conversion(tmp_path / "first", conversion, bundle)
+    return write_conversion(tmp_path_factory.mktemp("bundle") / "first", conversion, bundle)
 
 
 @pytest.mark.parametrize("front_end", [LogMelSpec(mels=20), MfccSpec(mels=30, coefficients=20), SpectrogramSpec()])
@@ -63,8 +64,7 @@ def test_weights_follow_from_the_seed_and_leave_the_global_state_alone() -> None
     assert not torch.equal(weight(one), weight(other))
 
 
-def test_a_bundle_is_gone_on_from_with_its_weights_in_training_mode(tmp_path: Path) -> None:
-    folder = written(tmp_path)
+def test_a_bundle_is_gone_on_from_with_its_weights_in_training_mode(folder: Path) -> None:
     trainable = start(LogMelSpec(mels=20), SMALL, start_from=folder, seed=9)
     fresh = start(LogMelSpec(mels=20), SMALL, start_from=None, seed=3)
     assert trainable.network.training
@@ -72,8 +72,7 @@ def test_a_bundle_is_gone_on_from_with_its_weights_in_training_mode(tmp_path: Pa
     np.testing.assert_array_equal(weight(trainable), fresh.network.state_dict()["projection.weight"])
 
 
-def test_a_bundle_of_another_network_or_front_end_is_refused(tmp_path: Path) -> None:
-    folder = written(tmp_path)
+def test_a_bundle_of_another_network_or_front_end_is_refused(folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"another network than the configuration's: dim"):
         start(LogMelSpec(mels=20), {**SMALL, "dim": 16}, start_from=folder, seed=0)
     with pytest.raises(TrainingError, match="sees other features"):
