@@ -103,7 +103,7 @@ def stepper_for(config: TrainingConfig, classes: Classes, device: str) -> Steppe
     """A network as it is at the beginning of a training."""
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="bf16" if config.run.precision == "bf16" else "no")
+    accelerator = Accelerator(cpu=device == "cpu")
     trainable = ecapa.start(config.front_end, config.network, start_from=None, seed=0)
     head = MarginHead(trainable.dim, classes.count, config.loss)
     stepper = Stepper(
